@@ -1,0 +1,215 @@
+"""c_acc and r_acc against slow obvious versions, dead features, intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from brainssl_utils import metrics
+from brainssl_utils.errors import CourseError
+
+
+def slow_contrastive(h1: torch.Tensor, h2: torch.Tensor) -> float:
+    a, b = (h.double().numpy() for h in (h1, h2))
+    cosine = np.array([[x @ y / (np.linalg.norm(x) * np.linalg.norm(y)) for y in b] for x in a])
+    hits = [int(np.argmax(cosine[i]) == i) + int(np.argmax(cosine[:, i]) == i) for i in range(len(a))]
+    return sum(hits) / (2 * len(a))
+
+
+def slow_correlation(h1: torch.Tensor, h2: torch.Tensor) -> float:
+    """Feature by feature with numpy's own correlation; a dead feature neither competes nor is ever right."""
+    a, b = (h.double().numpy() for h in (h1, h2))
+    width = a.shape[1]
+    alive = [d for d in range(width) if np.ptp(a[:, d]) > 0 and np.ptp(b[:, d]) > 0]
+    correlation = np.full((width, width), -np.inf)
+    for i in alive:
+        for j in alive:
+            correlation[i, j] = np.corrcoef(a[:, i], b[:, j])[0, 1]
+    hits = sum(int(np.argmax(correlation[i]) == i) + int(np.argmax(correlation[:, i]) == i) for i in alive)
+    return hits / (2 * width)
+
+
+def two_views(batch: int, width: int, seed: int, noise: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    h = torch.randn(batch, width, generator=generator)
+    return h, h + noise * torch.randn(batch, width, generator=generator)
+
+
+SHAPES = [(2, 5), (3, 1), (5, 2), (17, 33), (40, 12), (64, 31)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("noise", [0.0, 0.7, 3.0])
+def test_contrastive_accuracy_equals_the_slow_version(shape: tuple[int, int], noise: float) -> None:
+    for seed in range(3):
+        h1, h2 = two_views(*shape, seed, noise)
+        if shape[1] == 1:
+            continue  # every cosine is +-1: ties, decided by rounding
+        assert metrics.contrastive_accuracy(h1, h2) == pytest.approx(slow_contrastive(h1, h2))
+
+
+@pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape[0] > 2])
+@pytest.mark.parametrize("noise", [0.7, 3.0])
+@pytest.mark.parametrize("block", [1, 40, metrics.BLOCK_ENTRIES])
+def test_correlation_accuracy_equals_the_slow_version_at_any_block_size(
+    shape: tuple[int, int], noise: float, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics, "BLOCK_ENTRIES", block)
+    for seed in range(3):
+        h1, h2 = two_views(*shape, seed, noise)
+        assert metrics.correlation_accuracy(h1, h2) == pytest.approx(slow_correlation(h1, h2))
+
+
+@pytest.mark.parametrize("block", [1, 60, metrics.BLOCK_ENTRIES])
+def test_a_dead_feature_neither_competes_nor_is_right(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "BLOCK_ENTRIES", block)
+    h1, h2 = two_views(30, 20, seed=1, noise=0.1)
+    h1[:, 4], h2[:, 4] = 0.0, 0.0
+    h1[:, 9] = 0.1  # dead in one view alone, at a value whose mean rounds
+    assert metrics.correlation_accuracy(h1, h2) == pytest.approx(slow_correlation(h1, h2)) == 18 / 20
+    assert metrics.dead_features(h1, h2) == 2
+    assert metrics.dead_features(h1) == 2 and metrics.dead_features(h2) == 1
+
+
+def test_all_features_dead_scores_nothing_and_a_collapse_scores_chance() -> None:
+    dead = torch.ones(6, 4)
+    assert metrics.correlation_accuracy(dead, dead) == 0.0
+    assert metrics.dead_features(dead) == 4
+    assert metrics.contrastive_accuracy(dead, dead) == 1 / 6
+    same = torch.tensor([[0.0], [1.0], [4.0]]).repeat(1, 8)
+    assert metrics.correlation_accuracy(same, same) == 1 / 8
+
+
+@pytest.mark.parametrize("block", [1, 7, 10**6])
+def test_of_equal_correlations_the_first_feature_wins(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "BLOCK_ENTRIES", block)
+    h, _ = two_views(16, 6, seed=0)
+    h = (h > 0).float()  # few distinct columns would do; make exact twins
+    h = torch.cat([h, h[:, :3]], dim=1)
+    expected = sum(2 * int(not any(torch.equal(h[:, i], h[:, k]) for k in range(i))) for i in range(h.shape[1]))
+    assert metrics.correlation_accuracy(h, h) == pytest.approx(expected / (2 * h.shape[1]))
+
+
+def test_one_dead_feature_of_128_gives_the_reference_exactly_one_in_128() -> None:
+    h1, h2 = two_views(300, 128, seed=3, noise=0.2)
+    assert metrics.reference_correlation_accuracy(h1, h2) == metrics.correlation_accuracy(h1, h2) == 1.0
+    h1[:, 77], h2[:, 77] = 0.0, 0.0
+    assert metrics.reference_correlation_accuracy(h1, h2) == 1 / 128
+    assert round(100 * metrics.reference_correlation_accuracy(h1, h2), 2) == 0.78
+    assert metrics.correlation_accuracy(h1, h2) == 127 / 128
+
+
+def test_bfloat16_features_are_scored_in_float32() -> None:
+    h1, h2 = two_views(48, 200, seed=5, noise=2.0)
+    h1, h2 = h1.bfloat16(), h2.bfloat16()
+    assert metrics.contrastive_accuracy(h1, h2) == metrics.contrastive_accuracy(h1.float(), h2.float())
+    assert metrics.correlation_accuracy(h1, h2) == pytest.approx(slow_correlation(h1, h2))
+    alone = metrics.contrastive_accuracy(h1, h2), metrics.correlation_accuracy(h1, h2)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert (metrics.contrastive_accuracy(h1, h2), metrics.correlation_accuracy(h1, h2)) == alone
+
+
+def test_a_batch_of_two_and_extreme_scales_are_handled() -> None:
+    h = torch.tensor([[1.0, 0.0, 2.0], [0.0, 1.0, 2.0]])
+    assert metrics.contrastive_accuracy(h, h) == 1.0
+    # With two images every living feature is +-1: features 0 and 1 are opposites, feature 2 is dead.
+    assert metrics.correlation_accuracy(h, h) == 2 / 3
+    h1, h2 = two_views(20, 10, seed=0)
+    scale = torch.logspace(-30, 30, 10)
+    assert metrics.correlation_accuracy(h1 * scale, h2 * scale) == metrics.correlation_accuracy(h1, h2)
+
+
+def test_scoring_some_cases_estimates_scoring_all() -> None:
+    h1, h2 = two_views(24, 600, seed=2, noise=1.5)
+    h1[:, :100] = 1.0
+    full = metrics.correlation_accuracy(h1, h2)
+    assert 0.2 < full < 0.7
+    assert metrics.correlation_accuracy(h1, h2, cases=200) == pytest.approx(full, abs=0.08)
+    assert metrics.correlation_accuracy(h1, h2, cases=600) == full
+
+
+def test_diverged_features_give_nan_not_a_score() -> None:
+    h1, h2 = two_views(8, 4, seed=0)
+    h1[3, 2] = float("inf")
+    assert math.isnan(metrics.contrastive_accuracy(h1, h2))
+    assert math.isnan(metrics.correlation_accuracy(h1, h2))
+
+
+PAIR_METRICS = [metrics.contrastive_accuracy, metrics.correlation_accuracy, metrics.dead_features]
+
+
+@pytest.mark.parametrize("function", PAIR_METRICS)
+def test_wrong_shapes_are_refused(function: Callable[[torch.Tensor, torch.Tensor], float]) -> None:
+    for h1, h2 in [
+        (torch.ones(1, 4), torch.ones(1, 4)),
+        (torch.ones(4, 4), torch.ones(4, 5)),
+        (torch.ones(4), torch.ones(4)),
+    ]:
+        with pytest.raises(CourseError, match="shape"):
+            function(h1, h2)
+    with pytest.raises(CourseError, match="cases"):
+        metrics.correlation_accuracy(torch.ones(2, 2), torch.ones(2, 2), cases=0)
+
+
+def test_no_gradient_flows_and_inputs_are_left_alone() -> None:
+    h1, h2 = (h.requires_grad_() for h in two_views(6, 5, seed=0))
+    before = h1.detach().clone()
+    metrics.correlation_accuracy(h1, h2)
+    metrics.contrastive_accuracy(h1, h2)
+    assert torch.equal(h1, before) and h1.grad is None
+
+
+def test_feature_health_tells_a_collapse_from_a_spread() -> None:
+    generator = torch.Generator().manual_seed(0)
+    spread = torch.randn(2000, 16, generator=generator)
+    health = metrics.feature_health(spread)
+    assert health["dim"] == 16 and health["dead"] == 0
+    assert 15.5 < health["rank"] <= 16
+    assert health["std"] == pytest.approx(1 / 4, rel=0.02)
+    singular = np.linalg.svd(spread.numpy(), compute_uv=False)
+    share = singular / singular.sum()
+    assert health["rank"] == pytest.approx(np.exp(-(share * np.log(share)).sum()), rel=1e-5)
+
+    line = torch.randn(50, 1, generator=generator) @ torch.randn(1, 30, generator=generator)
+    assert metrics.feature_health(line)["rank"] == pytest.approx(1.0, abs=1e-3)
+    constant = metrics.feature_health(torch.ones(10, 3))
+    assert constant["dead"] == 3 and constant["std"] == pytest.approx(0, abs=1e-6)
+    assert metrics.feature_health(np.zeros((4, 3), np.float32))["rank"] == 0
+    with pytest.raises(CourseError, match="diverged"):
+        metrics.feature_health(torch.full((3, 3), float("nan")))
+
+
+@pytest.mark.parametrize(
+    ("correct", "interval"),
+    [(164, (47.7, 58.7)), (179, (52.5, 63.5)), (169, (49.3, 60.3)), (223, (67.2, 77.1))],
+)
+def test_wilson_interval_gives_the_known_intervals(correct: int, interval: tuple[float, float]) -> None:
+    low, high = metrics.wilson_interval(correct, 308)
+    assert (round(100 * low, 1), round(100 * high, 1)) == interval
+    # The interval's ends are the shares at which the score test's statistic is exactly the quantile.
+    for end in (low, high):
+        assert abs(correct / 308 - end) / math.sqrt(end * (1 - end) / 308) == pytest.approx(1.959964, rel=1e-5)
+
+
+def test_wilson_interval_at_the_edges() -> None:
+    assert metrics.wilson_interval(0, 10)[0] == 0.0 and metrics.wilson_interval(10, 10)[1] == 1.0
+    assert metrics.wilson_interval(0, 10)[1] == pytest.approx(0.2775, abs=1e-4)
+    for correct, n in [(1, 0), (-1, 5), (6, 5)]:
+        with pytest.raises(CourseError, match="correct"):
+            metrics.wilson_interval(correct, n)
+    with pytest.raises(CourseError, match="level"):
+        metrics.wilson_interval(1, 2, level=95)
+
+
+def test_t_interval_over_seeds() -> None:
+    mean, low, high = metrics.t_interval([0.70, 0.74, 0.78])
+    assert mean == pytest.approx(0.74)
+    assert (high - mean) == pytest.approx(mean - low) == pytest.approx(4.302653 * 0.04 / math.sqrt(3), rel=1e-5)
+    mean, low, high = metrics.t_interval([0.5])
+    assert mean == 0.5 and math.isnan(low) and math.isnan(high)
+    with pytest.raises(CourseError, match="no values"):
+        metrics.t_interval([])
