@@ -96,9 +96,9 @@ def reference_correlation_accuracy(h1: Tensor, h2: Tensor) -> float:
 
     The reference divides by the standard deviation without a guard. A feature dead in both views becomes a column of
     NaN; every row of C and of C^T then holds a NaN, no comparison with it is true, and arg-max answers 0 for all of
-    them (an arg-max that answers with the NaN's own place gives the same share). One feature of D is called right: r_acc
-    is 1/D whatever the encoder learned. The paper's 0.78 % for SimCLR is
-    1/128, the width of the reference's encoder.
+    them (an arg-max that answers with the NaN's own place comes to the same share). One feature of D is called right:
+    r_acc is 1/D whatever the encoder learned. The paper's 0.78 % for SimCLR is 1/128, the width of the reference's
+    encoder.
 
     Args and errors as in `correlation_accuracy`; (D, D) is held whole.
     """
