@@ -1,0 +1,244 @@
+"""One notebook through papermill: its parameters checked, its progress shown, its result read from its cells."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import nbformat
+
+from brainssl_utils.errors import CourseError
+
+NOT_RUN = "NotRun"
+ERROR_MARKER = "papermill-error-cell-tag"  # papermill adds cells with this tag to a failed notebook
+
+
+class NotebookError(RuntimeError):
+    """A notebook stopped before its last cell.
+
+    Attributes:
+        notebook: its name.
+        cell: position of the cell in the notebook as written, counted from 1 over all cells; None if none is to blame.
+        error: the error's name.
+        reason: the error's message.
+    """
+
+    def __init__(self, notebook: str, cell: int | None, error: str, reason: str, source: str = ""):
+        self.notebook, self.cell, self.error, self.reason = notebook, cell, error, reason
+        place = "" if cell is None else f" at cell {cell}"
+        line = next((line.strip() for line in source.splitlines() if line.strip()), "")
+        quoted = f" ({line[:60]})" if line else ""
+        super().__init__(f"{notebook} stopped{place}{quoted}: {error}" + (f": {reason}" if reason else ""))
+
+
+@dataclass(frozen=True)
+class NotebookResult:
+    """Seconds of a notebook that ran to its end: in all, and those its kernel took to start."""
+
+    seconds: float
+    kernel_seconds: float | None
+
+
+class Progress:
+    """Shows on a terminal, on one line that rewrites itself, which cell runs and the last thing it printed.
+
+    nbclient calls `cell` before each cell and papermill writes all that the cells print to the object. Nothing is
+    shown where the output is not a terminal: a log keeps its one line a notebook.
+    """
+
+    def __init__(self, label: str, cells: int, stream: TextIO | None = None):
+        self.label, self.cells, self.stream = label, cells, stream or sys.stdout
+        self.shown = self.stream.isatty()
+        self.where, self.last = "", ""
+        self.index: int | None = None  # the cell that started last
+
+    def cell(self, cell: Any = None, cell_index: int = 0) -> None:
+        self.index = cell_index
+        self.where = f"cell {cell_index + 1}/{self.cells}"
+        self.flush()
+
+    def write(self, text: str) -> int:
+        lines = [line.strip() for line in text.replace("\r", "\n").splitlines() if line.strip()]
+        if lines:
+            self.last = lines[-1]
+        return len(text)
+
+    def flush(self) -> None:
+        if self.shown:
+            self.stream.write(f"\r\033[K{self.label} {self.where} {self.last}"[:110])
+            self.stream.flush()
+
+    def close(self) -> None:
+        if self.shown:
+            self.stream.write("\r\033[K")
+            self.stream.flush()
+
+
+def read_notebook(path: Path) -> nbformat.NotebookNode:
+    """Read a notebook; one whose metadata name no kernel is a Python notebook.
+
+    Raises:
+        CourseError: the file is missing or is not a notebook.
+    """
+    try:
+        notebook = nbformat.read(path, as_version=4)
+    except FileNotFoundError:
+        raise CourseError(f"notebook {path} is missing: restore the file or take it out of course.toml.") from None
+    except Exception as error:  # nbformat raises whatever its JSON reader or validator does
+        raise CourseError(f"{path} is not a readable notebook ({_one_line(str(error))}).") from error
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook.metadata["kernelspec"] = {**kernel, **notebook.metadata.get("kernelspec", {})}
+    return notebook
+
+
+def check_parameters(notebook: nbformat.NotebookNode, name: str, parameters: Sequence[str]) -> None:
+    """Hold a notebook's `parameters` cell to `parameters`; papermill itself would only log a name it does not know.
+
+    Raises:
+        CourseError: the cell lacks one of the names or has others.
+    """
+    import papermill
+
+    known = set(papermill.inspect_notebook(notebook))
+    if not known:
+        raise CourseError(f"{name}: no parameters found. Tag the cell that sets {', '.join(parameters)}.")
+    problems = [f"unknown parameter {other}" for other in sorted(known - set(parameters))]
+    problems += [f"no parameter {missing}" for missing in sorted(set(parameters) - known)]
+    if problems:
+        raise CourseError(
+            f"{name}: {' and '.join(problems)} in its parameters cell. It sets {', '.join(parameters)} and no others."
+        )
+
+
+def run_notebook(
+    notebook: nbformat.NotebookNode,
+    name: str,
+    target: Path,
+    parameters: Mapping[str, Any],
+    cwd: Path,
+    label: str = "",
+) -> NotebookResult:
+    """Execute `notebook` with papermill and keep the executed copy at `target`.
+
+    While it runs, the copy is `NAME.running.ipynb` beside the target; one that stopped stays as `NAME.failed.ipynb`.
+
+    Args:
+        notebook: the notebook as read; it is executed in `cwd` by the interpreter that runs this function.
+        name: how messages call it.
+        target: path of the executed copy.
+        parameters: values for its `parameters` cell.
+        cwd: folder its cells run in.
+        label: start of the progress line.
+
+    Raises:
+        NotebookError: a cell raised, or was never run.
+        KeyboardInterrupt: the user stopped it; the copy stays as `NAME.running.ipynb`.
+    """
+    import papermill
+
+    running, failed = (target.with_name(f"{name}.{state}.ipynb") for state in ("running", "failed"))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for old in (target, running, failed):
+        old.unlink(missing_ok=True)
+    progress = Progress(label or name, len(notebook.cells) + 1)
+    logging.getLogger("papermill").addHandler(logging.NullHandler())  # what it would log is in the error raised here
+    trouble: Exception | None = None
+    started = time.perf_counter()
+    try:
+        papermill.execute_notebook(
+            notebook,
+            str(running).replace("{", "{{").replace("}", "}}"),  # papermill formats the path with the parameters
+            parameters=dict(parameters),
+            kernel_name="python3",
+            kernel_manager_class=_own_kernel(),
+            progress_bar=False,
+            cwd=str(cwd),
+            coalesce_streams=True,
+            stdout_file=progress,
+            stderr_file=progress,
+            on_cell_start=progress.cell,
+        )
+    except Exception as error:  # the cells below say what happened; papermill's own words only if they do not
+        trouble = error
+    finally:
+        progress.close()
+    seconds = time.perf_counter() - started
+    executed = nbformat.read(running, as_version=4) if running.exists() else nbformat.v4.new_notebook()
+    problem = first_problem(executed, name)
+    if trouble is not None and (problem is None or problem.error == NOT_RUN):  # a dead kernel leaves no error output
+        problem = _blame(executed, name, progress.index, trouble)
+    if problem is not None:
+        if running.exists():
+            running.replace(failed)
+        raise problem from None
+    running.replace(target)
+    return NotebookResult(seconds, _kernel_seconds(executed))
+
+
+def first_problem(executed: nbformat.NotebookNode, name: str) -> NotebookError | None:
+    """Return what stopped an executed notebook, or None if every cell with code ran without an error.
+
+    papermill may report success after sys.exit(0) in a cell, a dead kernel or a cell timeout: the cells are asked.
+    """
+    position = 0
+    for cell in executed.cells:
+        tags = cell.metadata.get("tags", [])
+        if ERROR_MARKER in tags:
+            continue
+        position += "injected-parameters" not in tags
+        if cell.cell_type != "code" or not cell.source.strip():
+            continue
+        for output in cell.outputs:
+            if output.output_type == "error":
+                return NotebookError(name, position, output.ename, _one_line(output.evalue), cell.source)
+        if cell.execution_count is None:
+            return NotebookError(name, position, NOT_RUN, "the cell was not run", cell.source)
+    return None
+
+
+def _blame(executed: nbformat.NotebookNode, name: str, index: int | None, trouble: Exception) -> NotebookError:
+    """Say that the cell at `index`, the last that started, met `trouble`."""
+    reason = _one_line(str(trouble))
+    if type(trouble).__name__ == "DeadKernelError":
+        reason += " (often: out of memory)"
+    if index is None or index >= len(executed.cells):
+        return NotebookError(name, None, type(trouble).__name__, reason)
+    before = executed.cells[: index + 1]
+    position = sum("injected-parameters" not in cell.metadata.get("tags", []) for cell in before)
+    return NotebookError(name, position, type(trouble).__name__, reason, before[-1].source)
+
+
+def _one_line(text: str) -> str:
+    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
+    return lines[0] + (" ..." if len(lines) > 1 else "") if lines else ""
+
+
+def _kernel_seconds(executed: nbformat.NotebookNode) -> float | None:
+    """Seconds from papermill's start to the first cell's."""
+    from datetime import datetime
+
+    try:
+        times = (executed.metadata.papermill.start_time, executed.cells[0].metadata.papermill.start_time)
+        first, second = (datetime.fromisoformat(value) for value in times)
+        return round((second - first).total_seconds(), 2)
+    except (AttributeError, IndexError, TypeError, ValueError):
+        return None
+
+
+def _own_kernel() -> type:
+    """A kernel manager that starts this interpreter, whatever kernels called python3 are installed on the machine."""
+    from ipykernel.kernelspec import get_kernel_dict
+    from jupyter_client.kernelspec import KernelSpec
+    from jupyter_client.manager import AsyncKernelManager
+
+    class OwnKernel(AsyncKernelManager):
+        @property
+        def kernel_spec(self) -> KernelSpec:
+            return KernelSpec(**get_kernel_dict())
+
+    return OwnKernel
