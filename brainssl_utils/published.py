@@ -22,9 +22,12 @@ TITLES = {
 """Printed names of the methods, by their name in small letters and digits alone."""
 
 
-def method_title(name: str) -> str:
-    """Return the printed name of a method: "barlow_twins", "BarlowTwins" and "barlow-twins" are all "Barlow Twins"."""
-    return TITLES.get("".join(filter(str.isalnum, name)).lower(), name)
+def method_title(name: str, otherwise: str | None = None) -> str:
+    """Return the printed name of a method: "barlow_twins", "BarlowTwins" and "barlow-twins" are all "Barlow Twins".
+
+    A name not known here is returned as `otherwise`, or unchanged.
+    """
+    return TITLES.get("".join(filter(str.isalnum, name)).lower(), otherwise or name)
 
 
 PUBLISHED = pd.DataFrame(

@@ -35,6 +35,7 @@ __all__ = [
     "host",
     "method_title",
     "published_intervals",
+    "read_record",
     "read_records",
     "records_table",
     "summarise",
@@ -74,6 +75,26 @@ def write_record(record: dict[str, Any], path: str | Path) -> Path:
     return write_json(path, content)
 
 
+def read_record(path: str | Path) -> dict[str, Any]:
+    """Read one record file; errors as in `read_records`."""
+    path = Path(path)
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CourseError(f"{path} is damaged ({error}). Delete it and train that model again.") from error
+    if not isinstance(record, dict) or "schema" not in record:
+        raise CourseError(f"{path} is not a record of this course. Move it out of the folder.")
+    if record["schema"] != SCHEMA_VERSION:
+        raise CourseError(
+            f"{path} has record schema {record['schema']}, this version of the course reads {SCHEMA_VERSION}. "
+            "Train that model again, or use the version that wrote it."
+        )
+    wrong = [field for field in FIELDS if not isinstance(record.get(field), FIELDS[field])]
+    if wrong:
+        raise CourseError(f"{path}: missing or unreadable: {', '.join(wrong)}. Delete it and train that model again.")
+    return record
+
+
 def read_records(source: str | Path | Iterable[str | Path]) -> list[dict[str, Any]]:
     """Read records.
 
@@ -94,7 +115,7 @@ def read_records(source: str | Path | Iterable[str | Path]) -> list[dict[str, An
             paths.setdefault(path.resolve(), path)
     if not paths:
         raise CourseError("read_records: no file or folder was given.")
-    return [_read(path) for path in paths.values()]
+    return [read_record(path) for path in paths.values()]
 
 
 def records_table(records: Sequence[dict[str, Any]], columns: Sequence[str] | None = None) -> pd.DataFrame:
@@ -219,30 +240,12 @@ def _record_files(source: Path) -> list[Path]:
     return files
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CourseError(f"{path} is damaged ({error}). Delete it and train that model again.") from error
-    if not isinstance(record, dict) or "schema" not in record:
-        raise CourseError(f"{path} is not a record of this course. Move it out of the folder.")
-    if record["schema"] != SCHEMA_VERSION:
-        raise CourseError(
-            f"{path} has record schema {record['schema']}, this version of the course reads {SCHEMA_VERSION}. "
-            "Train that model again, or use the version that wrote it."
-        )
-    wrong = [field for field in FIELDS if not isinstance(record.get(field), FIELDS[field])]
-    if wrong:
-        raise CourseError(f"{path}: missing or unreadable: {', '.join(wrong)}. Delete it and train that model again.")
-    return record
-
-
 def _row(record: dict[str, Any]) -> dict[str, Any]:
     data, test = record["data"], record["test"]
     last = record["history"][-1] if record["history"] else {}
     low, high = test.get("ci95") or (None, None)
     return {
-        "method": method_title(record["method"]),
+        "method": method_title(record["method"], record.get("title")),
         **{name: record[name] for name in ("protocol", "split", "profile", "seed")},
         "data": data.get("name"),
         "synthetic": bool(data.get("synthetic")),
@@ -257,11 +260,9 @@ def _row(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _labels(record: dict[str, Any]) -> int | None:
-    """Labelled training images: `labels` if the record gives it, otherwise the training part's count."""
-    if record.get("labels") is not None:
-        return int(record["labels"])
-    train = _reach(record, "data.counts.train")
-    return sum(train.values()) if isinstance(train, dict) else train
+    """Labelled images the method learned from: a number, or numbers by class."""
+    counts = _reach(record, "data.counts.labelled")
+    return sum(counts.values()) if isinstance(counts, dict) else counts
 
 
 def _reach(record: dict[str, Any], path: str) -> Any:

@@ -32,7 +32,7 @@ def make_record(method: str = "simclr", seed: int = 0, val: float = 0.5, **chang
         "name": "archives",
         "fingerprint": "abc",
         "synthetic": False,
-        "counts": {"train": {"glioma": 7, "pituitary": 5}},
+        "counts": {"labelled": {"glioma": 7, "pituitary": 5}},
     }
     record = {
         "method": method, "protocol": "published", "split": "as published", "profile": "quick", "seed": seed,
@@ -114,6 +114,8 @@ def test_a_missing_or_empty_folder_is_named(tmp_path: Path) -> None:
 
 def test_the_table_has_one_row_a_record_and_the_last_epoch() -> None:
     table = records.records_table([make_record(), make_record("BarlowTwins", history=[], test={})])
+    own = records.records_table([make_record("mine", title="My own"), make_record("mine")])
+    assert list(own["method"]) == ["My own", "mine"]
     assert list(table.columns) == list(records.COLUMNS)
     first = table.iloc[0]
     assert first["method"] == "SimCLR" and first["c_acc"] == pytest.approx(0.82) and first["labels"] == 12
@@ -162,7 +164,7 @@ def test_table2_sets_ours_beside_the_published_figures() -> None:
 
 
 def test_synthetic_results_never_stand_beside_the_published() -> None:
-    data = {"name": "phantoms", "fingerprint": "p", "synthetic": True, "counts": {"train": 12}}
+    data = {"name": "phantoms", "fingerprint": "p", "synthetic": True, "counts": {"labelled": 12}}
     table = records.table2([make_record(data=data)])
     assert table.attrs["synthetic"] and list(table.index) == ["SimCLR"]
     assert {who for _, who in table.columns} == {"ours (synthetic)", "seeds"}
