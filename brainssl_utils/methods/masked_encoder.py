@@ -1,0 +1,103 @@
+"""Masked encoder: a part of the image is hidden, and encoder and decoder together must repair it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from brainssl_utils import masks
+from brainssl_utils.errors import CourseError
+from brainssl_utils.methods.base import Method
+from brainssl_utils.networks import Decoder, Encoder
+from brainssl_utils.views import to_float
+
+MASKS = ("rectangle", "blocks")
+LOSSES = ("hidden", "whole")
+
+
+class MaskedEncoder(Method):
+    """A convolutional encoder and decoder that repair images (context encoder, Pathak et al. 2016, eq. 1).
+
+    Args:
+        encoder: the encoder to train.
+        mask: "rectangle", one an image as published, or "blocks", a random set that covers `share` of the image.
+        sides: least and greatest side of the rectangle, pixels; None scales the published 5..29 of 96.
+        share: range of the hidden share of the image for "blocks".
+        loss_on: "hidden" measures the repair where pixels were hidden; "whole" everywhere, as published, which mostly
+            rewards copying what was visible.
+        redraw: a fresh mask at every step; False draws one mask an image for good, as published.
+        **settings: see `Method`; `views` is what an image goes through before it is masked.
+
+    Raises:
+        CourseError: an unknown mask or loss.
+    """
+
+    name, title = "masked_encoder", "Masked encoder"
+    two_views = False
+    SETTINGS = (
+        ("mask", "-", "one rectangle, 5-29 px", "mask"),
+        ("loss measured on", "-", "whole image", "loss_on"),
+        ("mask redrawn every step", "-", "no", "redraw"),
+    )
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        mask: str = "blocks",
+        sides: tuple[int, int] | None = None,
+        share: tuple[float, float] = (0.25, 0.75),
+        loss_on: str = "hidden",
+        redraw: bool = True,
+        **settings: Any,
+    ) -> None:
+        if mask not in MASKS:
+            raise CourseError(f"unknown mask '{mask}'. Choose one of: {', '.join(MASKS)}.")
+        if loss_on not in LOSSES:
+            raise CourseError(f"loss_on is '{loss_on}'. Choose one of: {', '.join(LOSSES)}.")
+        own = {
+            "mask": mask,
+            "sides": list(sides) if sides else None,
+            "share": list(share),
+            "loss_on": loss_on,
+            "redraw": redraw,
+        }
+        super().__init__(encoder, own, **{"views": "classification", **settings})
+        self.decoder = Decoder(encoder)
+        self._sides, self._share = sides, share
+        self._target: Tensor | None = None
+        self._hidden: Tensor | None = None
+
+    def draw_masks(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Draw `n` masks, bool (n, 1, S, S), True where hidden."""
+        size = self.encoder.image_size
+        if self.config["mask"] == "rectangle":
+            return masks.one_rectangle(n, size, self._sides, generator)
+        return masks.blocks(n, size, self._share, generator=generator)
+
+    def pretext_views(self, images: Tensor, generator: torch.Generator) -> list[Tensor]:
+        self._target = self.views(images, generator)
+        if not self.config["redraw"]:
+            # As published: an image keeps its mask, which here follows from its own pixels and not from the step.
+            keys = images.flatten(1).long().mul(torch.arange(1, images[0].numel() + 1, device=images.device)).sum(1)
+            drawn = [self.draw_masks(1, torch.Generator().manual_seed(int(key))) for key in keys]
+            self._hidden = torch.cat(drawn).to(images.device)
+        else:
+            self._hidden = self.draw_masks(len(images), generator).to(images.device)
+        return [self._target.masked_fill(self._hidden, 0)]
+
+    def pretext_loss(self, features: Sequence[Tensor]) -> Tensor:
+        assert self._target is not None and self._hidden is not None
+        repaired = self.decoder(features[0]).float().sigmoid()
+        with self.in_float32():
+            error = (repaired - self._target).square()
+            self.note("hidden_error", error[self._hidden].mean())
+            return error[self._hidden].mean() if self.config["loss_on"] == "hidden" else error.mean()
+
+    @torch.inference_mode()
+    def repair(self, images: Tensor, hidden: Tensor) -> Tensor:
+        """Return the network's picture, float (B, 1, S, S) in 0..1, of images (uint8 or float) seen without `hidden`."""
+        visible = to_float(images).masked_fill(hidden, 0)
+        return self.decoder(self.encoder(visible)).float().sigmoid()

@@ -1,0 +1,104 @@
+"""NNCLR: the positive of a view is the nearest neighbour of its partner in a queue of past images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lightly.loss import NTXentLoss
+from lightly.models.modules import NNCLRPredictionHead, NNMemoryBankModule
+from torch import Tensor, nn
+
+from brainssl_utils.errors import CourseError
+from brainssl_utils.methods.base import Method, project
+from brainssl_utils.methods.losses import CrossViewLoss
+from brainssl_utils.methods.simclr import HEAD, TEMPERATURE
+from brainssl_utils.networks import Encoder, ProjectionHead
+
+
+class NNCLR(Method):
+    """NNCLR (Dwibedi et al. 2021, eq. 2-4).
+
+    Args:
+        encoder: the encoder to train.
+        temperature: divides the cosine similarities.
+        queue_size: embeddings kept as support set. Longer than the training set, it hands an image its own older
+            embedding as its neighbour.
+        predictor: a prediction head after the projection, as in the NNCLR paper; the public reference has none.
+        straight_through: lets the neighbour's gradient reach the view it replaces, as the reference does.
+        negatives: "cross" is the paper's form; "all" is Lightly's NT-Xent, which adds neighbour-neighbour pairs.
+        head_widths, head_relu: the projection head.
+        **settings: see `Method`.
+
+    Raises:
+        CourseError: a queue of less than two, or an unknown `negatives`.
+    """
+
+    name, title = "nnclr", "NNCLR"
+    SETTINGS = (
+        TEMPERATURE,
+        ("queue length", "not given", "10 000", "queue_size"),
+        ("prediction head", "not mentioned", "none", "predictor"),
+        ("straight-through gradient", "not mentioned", "yes", "straight_through"),
+        HEAD,
+        ("classifier", "dense 256-128-4", "one linear layer", "classifier_widths"),
+        ("classifier's gradient reaches the encoder", "not said", "no", "joint"),
+    )
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        temperature: float = 0.1,
+        queue_size: int = 1024,
+        predictor: bool = True,
+        straight_through: bool = False,
+        negatives: str = "cross",
+        head_widths: Sequence[int] = (256, 128, 64),
+        head_relu: bool = False,
+        **settings: Any,
+    ) -> None:
+        if queue_size < 2:
+            raise CourseError(f"queue_size is {queue_size}, but a support set needs at least 2 embeddings.")
+        if negatives not in ("all", "cross"):
+            raise CourseError(f"negatives is '{negatives}': choose 'cross' (the paper's form) or 'all' (NT-Xent).")
+        own = {
+            "temperature": temperature,
+            "queue_size": queue_size,
+            "predictor": predictor,
+            "straight_through": straight_through,
+            "negatives": negatives,
+            "head_widths": list(head_widths),
+            "head_relu": head_relu,
+        }
+        super().__init__(encoder, own, **settings)
+        self.projection_head = ProjectionHead(encoder.out_dim, head_widths, head_relu)
+        width = self.projection_head.out_dim
+        self.prediction_head: nn.Module = NNCLRPredictionHead(width, 4 * width, width) if predictor else nn.Identity()
+        self.queue = NNMemoryBankModule(size=(queue_size, width))
+        self.straight_through = straight_through
+        self.loss = CrossViewLoss(temperature) if negatives == "cross" else NTXentLoss(temperature)
+
+    def neighbours(self, projections: Tensor, update: bool) -> Tensor:
+        """Return the queue's nearest neighbour (B, d) of each projection (B, d); `update` then pushes them in."""
+        nearest = self.queue(projections.detach(), update=update)
+        return projections + (nearest - projections).detach() if self.straight_through else nearest
+
+    def pretext_loss(self, features: Sequence[Tensor]) -> Tensor:
+        z1, z2 = project(self.projection_head, features)
+        p1, p2 = project(self.prediction_head, (z1, z2))
+        with self.in_float32():
+            z1, z2 = (nn.functional.normalize(z, dim=1) for z in (z1, z2))
+            n1, n2 = self.neighbours(z1, update=False), self.neighbours(z2, update=True)
+            return (self.loss(n1, p2) + self.loss(n2, p1)) / 2
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        # Lightly's queue is not part of the state dict: without this a resumed run would start with a random one.
+        checkpoint["queue"] = {name: buffer.clone() for name, buffer in self.queue.named_buffers()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        with torch.no_grad():
+            for name, buffer in self.queue.named_buffers():
+                buffer.copy_(checkpoint["queue"][name])

@@ -1,0 +1,169 @@
+"""The networks of the study: two encoders, a projection head, a classifier and a decoder.
+
+Inputs are float images (B, 1, S, S) in 0..1; encoders give features (B, out_dim) that are never negative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from brainssl_utils.errors import CourseError
+
+
+class Encoder(nn.Module):
+    """An image encoder: `features` is the convolutional part, `out_dim` the width of what `forward` returns.
+
+    Attributes:
+        image_size: side of the images it takes, pixels.
+        out_dim: D, the width of the flat features.
+        map_shape: (channels, height, width) of the last feature map, for decoders and pictures.
+    """
+
+    image_size: int
+    out_dim: int
+    map_shape: tuple[int, int, int]
+    name: str
+    features: nn.Sequential
+
+    def check(self, divisor: int) -> None:
+        if self.image_size % divisor:
+            raise CourseError(
+                f"image_size {self.image_size} does not fit this encoder: it must be a multiple of {divisor}."
+            )
+
+
+class PaperEncoder(Encoder):
+    """The published study's encoder (its section 2.2.4): three times two 3x3 convolutions and 2x2 max-pooling, flattened.
+
+    16, 32 and 64 filters; (B, 1, S, S) -> (B, 64 * (S/8)^2), 9216 features at 96 pixels. ReLU follows each convolution;
+    where pooling comes next it is done first, which gives the same numbers (both are monotone) from a quarter of the work.
+
+    Raises:
+        CourseError: the image size is no multiple of 8.
+    """
+
+    name = "paper"
+
+    def __init__(self, image_size: int = 96, widths: Sequence[int] = (16, 32, 64)) -> None:
+        super().__init__()
+        self.image_size = image_size
+        self.check(2 ** len(widths))
+        layers: list[nn.Module] = []
+        for before, width in zip((1, *widths[:-1]), widths):
+            layers += [nn.Conv2d(before, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1)]
+            layers += [nn.MaxPool2d(2), nn.ReLU()]
+        self.features = nn.Sequential(*layers)
+        side = image_size // 2 ** len(widths)
+        self.map_shape = (widths[-1], side, side)
+        self.out_dim = widths[-1] * side**2
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.features(images).flatten(1)
+
+
+class ReferenceEncoder(Encoder):
+    """The public Keras reference's encoder: four 3x3 convolutions of stride 2, 128 filters, flatten, dense 128.
+
+    (B, 1, S, S) -> (B, width). The three baselines of the published Table 2 most likely used it.
+
+    Raises:
+        CourseError: the image size is no multiple of 16.
+    """
+
+    name = "reference"
+
+    def __init__(self, image_size: int = 96, width: int = 128) -> None:
+        super().__init__()
+        self.image_size, self.out_dim = image_size, width
+        self.check(16)
+        layers: list[nn.Module] = []
+        for before in (1, width, width, width):
+            layers += [nn.Conv2d(before, width, 3, stride=2, padding=1), nn.ReLU()]
+        self.features = nn.Sequential(*layers)
+        self.map_shape = (width, image_size // 16, image_size // 16)
+        self.dense = nn.Sequential(nn.Linear(width * (image_size // 16) ** 2, width), nn.ReLU())
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.dense(self.features(images).flatten(1))
+
+
+ENCODERS: dict[str, type[PaperEncoder | ReferenceEncoder]] = {"paper": PaperEncoder, "reference": ReferenceEncoder}
+
+
+def make_encoder(name: str, image_size: int = 96) -> Encoder:
+    """Return the encoder called "paper" or "reference", freshly initialised.
+
+    Raises:
+        CourseError: no encoder has that name.
+    """
+    if name not in ENCODERS:
+        raise CourseError(f"unknown encoder '{name}'. Choose one of: {', '.join(ENCODERS)}.")
+    return ENCODERS[name](image_size)
+
+
+def dense(in_dim: int, widths: Sequence[int], last_relu: bool) -> nn.Sequential:
+    """Stack fully connected layers with ReLU between them, and after the last one if `last_relu`."""
+    layers: list[nn.Module] = []
+    for before, width in zip((in_dim, *widths[:-1]), widths):
+        layers += [nn.Linear(before, width), nn.ReLU()]
+    return nn.Sequential(*(layers if last_relu else layers[:-1]))
+
+
+class ProjectionHead(nn.Module):
+    """Maps features (B, in_dim) to projections (B, out_dim), where the pretext loss is computed.
+
+    The study's head is dense 256, 128, 64, each followed by ReLU; the reference's is dense 128, ReLU, dense 128.
+    """
+
+    def __init__(self, in_dim: int, widths: Sequence[int] = (256, 128, 64), last_relu: bool = True) -> None:
+        super().__init__()
+        self.layers = dense(in_dim, widths, last_relu)
+        self.out_dim = widths[-1]
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.layers(features)
+
+
+class Classifier(nn.Module):
+    """Maps features (B, in_dim) to class scores (B, n_classes): hidden layers of `widths` with ReLU, or one linear layer.
+
+    The study's classifier is dense 256 and 128 with ReLU, then 4; the reference's probe is linear (`widths=()`).
+    """
+
+    def __init__(self, in_dim: int, n_classes: int = 4, widths: Sequence[int] = (256, 128)) -> None:
+        super().__init__()
+        self.layers = dense(in_dim, (*widths, n_classes), last_relu=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.layers(features)
+
+
+class Decoder(nn.Module):
+    """Turns an encoder's last feature map back into images: (B, D) -> (B, 1, S, S) of scores before the sigmoid.
+
+    Each step doubles the side (nearest neighbour, then a 3x3 convolution, which leaves no checkerboard) and halves the
+    channels, until the image's size is reached.
+    """
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        channels, side, _ = self.map_shape = encoder.map_shape
+        layers: list[nn.Module] = []
+        while side < encoder.image_size:
+            narrower = max(channels // 2, 16)
+            layers += [nn.Upsample(scale_factor=2), nn.Conv2d(channels, narrower, 3, padding=1), nn.ReLU()]
+            channels, side = narrower, side * 2
+        self.layers = nn.Sequential(*layers, nn.Conv2d(channels, 1, 3, padding=1))
+        flat = channels_flat(encoder)
+        self.expand = nn.Identity() if encoder.out_dim == flat else nn.Linear(encoder.out_dim, flat)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.layers(self.expand(features).unflatten(1, self.map_shape))
+
+
+def channels_flat(encoder: Encoder) -> int:
+    """Number of values in the encoder's last feature map."""
+    channels, height, width = encoder.map_shape
+    return channels * height * width

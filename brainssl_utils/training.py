@@ -1,0 +1,381 @@
+"""fit(): one call from a method and a corpus to a trained model with its record, resumable after any interruption."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from torch import Tensor
+from tqdm import tqdm
+
+from brainssl_utils import evaluation, hardware, records
+from brainssl_utils.data.corpus import Corpus
+from brainssl_utils.data.splits import Split, leakage
+from brainssl_utils.errors import CourseError
+from brainssl_utils.files import check_writable
+from brainssl_utils.methods.base import Batch, Method, TrainingData
+from brainssl_utils.settings import Profile, get_profile
+
+
+@dataclass
+class Run:
+    """A finished training.
+
+    Attributes:
+        method: the trained method, on the CPU, in evaluation mode.
+        record: everything the record file holds (DESIGN of records: `brainssl_utils.records`).
+        path: the record's file, None when `fit` was given no folder.
+    """
+
+    method: Method
+    record: dict[str, Any]
+    path: Path | None
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """One row an epoch: epoch, c_loss, c_acc, r_acc, p_loss, p_acc, val_p_acc, dead_features, seconds."""
+        return pd.DataFrame(self.record["history"])
+
+    @property
+    def test(self) -> dict[str, Any]:
+        """The test report: the classifier's accuracy with its 95 % interval, recall, confusion."""
+        return self.record["test"]
+
+    @property
+    def name(self) -> str:
+        return self.record["name"]
+
+
+class Batches:
+    """An epoch's batches, straight from memory: row numbers are drawn, images gathered, nothing else happens.
+
+    Unlabelled and labelled rows are shuffled anew each epoch from (seed, epoch), so a resumed run sees the same batches.
+    """
+
+    def __init__(self, method: Method, data: TrainingData, unlabeled: Tensor, profile: Profile) -> None:
+        self.method, self.data = method, data
+        self.unlabeled, self.labeled = unlabeled, data.labeled
+        # A method without a pretext task spends the whole step on labelled images instead.
+        wanted = profile.batch_size if is_supervised(method) else profile.labeled_batch_size
+        self.labeled_size = min(wanted, len(self.labeled))
+        self.size = min(profile.batch_size, len(unlabeled))
+        self.steps = profile.steps_per_epoch or max(1, len(unlabeled) // max(self.size, 1))
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[Batch]:
+        generator = torch.Generator().manual_seed(self.data.seed * 1_000_003 + 500_000 + self.method.current_epoch)
+        unlabeled = endless(self.unlabeled, self.size, generator)
+        labeled = endless(self.labeled, self.labeled_size, generator)
+        for _ in range(self.steps):
+            rows = next(labeled)
+            labeled_images = self.data.images[rows]
+            images = labeled_images[:0]
+            if not is_supervised(self.method):
+                images = torch.cat([self.data.images[next(unlabeled)], labeled_images])
+            yield Batch(images, labeled_images, self.data.labels[rows])
+
+
+def is_supervised(method: Method) -> bool:
+    return method.name == "supervised"
+
+
+def endless(rows: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Yield batches of `size` rows without end, each row once before any row comes again."""
+    left = rows[:0]
+    while True:
+        while len(left) < size:
+            left = torch.cat([left, rows[torch.randperm(len(rows), generator=generator)]])
+        yield left[:size]
+        left = left[size:]
+
+
+class Epochs(Callback):
+    """Closes each epoch: means, accuracies, one line of progress."""
+
+    def __init__(self, title: str, epochs: int, show: bool) -> None:
+        self.bar = tqdm(
+            total=epochs, desc=title, unit="epoch", disable=not show, file=None, dynamic_ncols=False, ncols=100
+        )
+        self.start = 0.0
+        self.seconds = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.bar.update(trainer.current_epoch - self.bar.n)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.start = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, Method)
+        row = pl_module.close_epoch(time.perf_counter() - self.start)
+        shown = {key: f"{row[key]:.2f}" for key in ("c_loss", "c_acc", "p_acc") if row.get(key) is not None}
+        self.bar.set_postfix(shown, refresh=False)
+        self.bar.update(1)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.bar.close()
+
+
+def fit(
+    method: Method,
+    corpus: Corpus,
+    split: Split,
+    profile: str | Profile = "quick",
+    seed: int = 0,
+    out: str | Path | None = None,
+    resume: bool = True,
+    progress: bool = True,
+    labels: np.ndarray | None = None,
+    tag: str = "",
+    probes: tuple[str, ...] = ("linear", "knn"),
+) -> Run:
+    """Train `method` and score it once on the test images.
+
+    Args:
+        method: from `methods.make_method` or a class of `methods`; trained in place.
+        corpus: the images.
+        split: who may be seen and who is tested.
+        profile: sizes and lengths, a name of `settings.PROFILES` or a `Profile`.
+        seed: seeds batches and views. The weights' seed is `make_method`'s.
+        out: the run's folder: the record goes to `out/records`, checkpoints to `out/checkpoints`. None keeps nothing.
+        resume: take up a finished or interrupted training of the same settings found in `out`.
+        progress: show a bar, one step an epoch.
+        labels: rows whose labels may be used; the split's `train` by default.
+        tag: added to the record's name, to tell apart trainings that differ in a setting of the method.
+        probes: which readings of the frozen features go into the record beside the classifier's own test report.
+
+    Returns:
+        the trained method with its record.
+
+    Raises:
+        CourseError: the method's image size is not the profile's, the corpus is not the split's, a part is empty, or
+            `out` cannot be written.
+    """
+    profile = get_profile(profile)
+    labeled = np.asarray(split.train if labels is None else labels)
+    check(method, corpus, split, profile, labeled)
+    key = settings_key(method, corpus, split, profile, seed, labeled, probes)
+    name = run_name(method, split, profile, seed, tag)
+    folder = check_writable(out) if out is not None else None
+    record_path = folder / "records" / f"{name}.json" if folder else None
+    checkpoint = folder / "checkpoints" / f"{name}.ckpt" if folder else None
+
+    if resume and record_path and checkpoint and record_path.exists() and checkpoint.exists():
+        record = records.read_record(record_path)
+        if record.get("key") == key:
+            load_weights(method, checkpoint)
+            return Run(method, record, record_path)
+
+    speed = hardware.prepare()
+    data = training_data(corpus, split, profile, seed, labeled)
+    method.setup_data(data)
+    batches = Batches(method, data, torch.as_tensor(split.unlabeled), profile)
+    callbacks: list[Callback] = [Epochs(f"{method.title} ({method.protocol})", profile.epochs, progress)]
+    if checkpoint:
+        callbacks.append(
+            ModelCheckpoint(checkpoint.parent, name, save_on_train_epoch_end=True, enable_version_counter=False)
+        )
+    started = time.perf_counter()
+    with quiet_lightning(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        trainer = pl.Trainer(
+            max_epochs=profile.epochs,
+            accelerator=hardware.accelerator(),
+            devices=1,
+            precision=hardware.precision(),  # type: ignore[arg-type]
+            callbacks=callbacks,
+            logger=False,
+            enable_checkpointing=checkpoint is not None,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        )
+        method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        trainer.fit(method, batches, ckpt_path=continue_from(checkpoint, key) if resume and checkpoint else None)
+    if trainer.interrupted:
+        raise KeyboardInterrupt(f"training of {name} was interrupted; call again to continue")
+    method.cpu().eval()
+    record = make_record(method, corpus, split, profile, seed, name, key, data, probes)
+    record |= {"throughput": throughput(method, batches), "device": {**records.host(), **speed}}
+    record["seconds"] = round(time.perf_counter() - started, 2)
+    if record_path:
+        records.write_record(record, record_path)
+    return Run(method, record, record_path)
+
+
+def check(method: Method, corpus: Corpus, split: Split, profile: Profile, labeled: np.ndarray) -> None:
+    """Refuse what cannot be trained, with a sentence that says why."""
+    size = method.encoder.image_size
+    if size != profile.image_size:
+        raise CourseError(
+            f"the encoder takes {size} pixels, but profile '{profile.name}' has images of {profile.image_size}: "
+            f"build the method with image_size={profile.image_size}."
+        )
+    if split.fingerprint != corpus.fingerprint:
+        raise CourseError("the split was made for another corpus: make or load it with the corpus you train on.")
+    for part, rows in (("labelled", labeled), ("unlabelled", split.unlabeled), ("test", split.test)):
+        if not len(rows):
+            raise CourseError(f"the split has no {part} images: choose larger parts.")
+    if np.isin(labeled, split.test).any():
+        raise CourseError("`labels` names test images: labels for training come from split.train.")
+    classes = int(corpus.labels[labeled].max()) + 1
+    if classes > method.config["n_classes"]:
+        raise CourseError(
+            f"the labels have {classes} classes, but the method was built for {method.config['n_classes']}: "
+            f"build it with n_classes={len(corpus.classes)}."
+        )
+
+
+def training_data(corpus: Corpus, split: Split, profile: Profile, seed: int, labeled: np.ndarray) -> TrainingData:
+    """Put the corpus at the profile's size into tensors."""
+    patient = pd.Series(corpus.table["patient"]).replace("", None)
+    codes = pd.factorize(patient)[0]
+    return TrainingData(
+        images=torch.from_numpy(np.array(corpus.resized(profile.image_size))),
+        labels=torch.from_numpy(np.array(corpus.labels, dtype=np.int64)),
+        group=torch.from_numpy(corpus.table["group"].to_numpy(np.int64).copy()),
+        patient=torch.from_numpy(codes.astype(np.int64)),
+        pool=torch.from_numpy(np.concatenate([split.unlabeled, labeled]).astype(np.int64)),
+        labeled=torch.from_numpy(labeled.astype(np.int64)),
+        test=torch.from_numpy(np.array(split.test, dtype=np.int64)),
+        validation=torch.from_numpy(np.array(split.validation, dtype=np.int64)),
+        seed=seed,
+    )
+
+
+def make_record(
+    method: Method,
+    corpus: Corpus,
+    split: Split,
+    profile: Profile,
+    seed: int,
+    name: str,
+    key: str,
+    data: TrainingData,
+    probes: tuple[str, ...],
+) -> dict[str, Any]:
+    """Score the test images and gather everything a reader of the result needs to know."""
+    images, labels = data.images[data.test], data.labels[data.test]
+    leak = leakage(corpus, split)
+    return {
+        "schema": records.SCHEMA_VERSION,
+        "name": name,
+        "key": key,
+        "method": method.name,
+        "title": method.title,
+        "protocol": method.protocol,
+        "split": split.name,
+        "split_info": split.info,
+        "leakage": leak.reset_index().to_dict("records"),
+        "data": {
+            "name": corpus.name,
+            "fingerprint": corpus.fingerprint,
+            "synthetic": corpus.synthetic,
+            "n": len(corpus),
+            "counts": {
+                "labelled": len(data.labeled),
+                "unlabelled": len(split.unlabeled),
+                "validation": len(split.validation),
+                "test": len(split.test),
+            },
+        },
+        "profile": profile.name,
+        "sizes": asdict(profile),
+        "seed": seed,
+        "config": method.config,
+        "history": method.history,
+        "test": evaluation.test_report(labels.numpy(), method.predict(images).numpy(), corpus.classes),
+        "evaluations": {
+            kind: evaluation.evaluate(method, corpus, split, kind=kind, labels=data.labeled.numpy(), seed=seed)
+            for kind in probes
+        },
+        "versions": records.environment(),
+        "commit": records.git_commit(),
+    }
+
+
+def throughput(method: Method, batches: Batches) -> dict[str, float]:
+    """Views a second over the training steps, the first epoch (which warms up) left out where there is another."""
+    seconds = [float(row["seconds"] or 0) for row in method.history]
+    a_step = method.views_seen / (len(method.history) * len(batches))
+    timed = seconds[1:] or seconds
+    return {"views_per_second": round(a_step * len(batches) * len(timed) / max(sum(timed), 1e-9), 1)}
+
+
+def settings_key(
+    method: Method,
+    corpus: Corpus,
+    split: Split,
+    profile: Profile,
+    seed: int,
+    labeled: np.ndarray,
+    probes: tuple[str, ...],
+) -> str:
+    """Hash everything that determines a training, so that only the very same one is taken up or reused."""
+    digest = hashlib.sha256()
+    start = [float(parameter.detach().double().abs().sum()) for parameter in method.parameters()]
+    described = [method.name, method.protocol, method.config, corpus.fingerprint, asdict(profile), seed, probes, start]
+    digest.update(json.dumps(described, sort_keys=True, default=str).encode())
+    for rows in (labeled, split.unlabeled, split.test, split.validation):
+        digest.update(np.ascontiguousarray(rows, dtype=np.int64).tobytes() + b"|")
+    return digest.hexdigest()[:16]
+
+
+def run_name(method: Method, split: Split, profile: Profile, seed: int, tag: str) -> str:
+    """Name a training's files: method, tag, protocol, split, profile, seed."""
+    parts = [method.name, tag, method.protocol, split.name, profile.name, f"seed{seed}"]
+    return "-".join(part.replace(" ", "_") for part in parts if part)
+
+
+def continue_from(checkpoint: Path, key: str) -> str | None:
+    """Return the checkpoint to continue from if it belongs to the same settings; put another's out of the way."""
+    mark = checkpoint.with_suffix(".key")
+    if checkpoint.exists() and mark.exists() and mark.read_text() == key:
+        return str(checkpoint)
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    checkpoint.unlink(missing_ok=True)
+    mark.write_text(key)
+    return None
+
+
+def load_weights(method: Method, checkpoint: Path) -> None:
+    """Load a finished training's weights and history into `method`."""
+    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    method.load_state_dict(content["state_dict"])
+    method.on_load_checkpoint(content)
+    method.eval()
+
+
+class quiet_lightning:
+    """Keep Lightning's notices about devices and data loaders, which say nothing here, out of the notebook."""
+
+    def __enter__(self) -> None:
+        import logging
+        import warnings
+
+        self.logger = logging.getLogger("pytorch_lightning")
+        self.level = self.logger.level
+        self.logger.setLevel(logging.ERROR)
+        self.warnings = warnings.catch_warnings()
+        self.warnings.__enter__()
+        warnings.filterwarnings("ignore", module="pytorch_lightning")
+        warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
+
+    def __exit__(self, *error: object) -> None:
+        self.logger.setLevel(self.level)
+        self.warnings.__exit__(None, None, None)
+
+
+__all__ = ["CourseError", "Run", "fit"]

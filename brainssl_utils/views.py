@@ -1,0 +1,220 @@
+"""Batched augmentation: one batch of images in, one batch of views out, each image with its own random draw.
+
+Nothing here loops over images. Every geometric change of a view (flip, crop, rotation, resize) is one affine map, so a
+view costs a single resampling, whatever is in the recipe. Views are drawn from a `torch.Generator`, so a seed fixes them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from brainssl_utils.errors import CourseError
+
+
+def to_float(images: Tensor) -> Tensor:
+    """Return images as float32 in 0..1: uint8 is divided by 255, floats pass through."""
+    return images.float().div_(255) if images.dtype == torch.uint8 else images.float()
+
+
+def uniform(n: int, low: float, high: float, generator: torch.Generator | None, device: torch.device) -> Tensor:
+    """Draw one number in [low, high) an image, shape (n, 1, 1, 1). The draw is made on the CPU: the same on any device."""
+    return torch.empty(n, 1, 1, 1).uniform_(low, high, generator=generator).to(device)
+
+
+def coin(n: int, probability: float, generator: torch.Generator | None, device: torch.device) -> Tensor:
+    """Toss one coin an image: bool, shape (n, 1, 1, 1), True with `probability`."""
+    return (torch.rand(n, 1, 1, 1, generator=generator) < probability).to(device)
+
+
+def random_flip(images: Tensor, probability: float = 0.5, generator: torch.Generator | None = None) -> Tensor:
+    """Mirror each image left-right with `probability`. (B, C, H, W), any dtype, unchanged otherwise."""
+    flipped = coin(len(images), probability, generator, images.device)
+    return torch.where(flipped, images.flip(-1), images)
+
+
+def random_affine(
+    images: Tensor,
+    size: int,
+    area: tuple[float, float] = (1.0, 1.0),
+    ratio: tuple[float, float] = (0.75, 4 / 3),
+    degrees: float = 0.0,
+    flip: float = 0.0,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Crop, rotate, mirror and resize each image in one bilinear resampling.
+
+    Args:
+        images: float (B, 1, H, W).
+        size: side of the views, pixels.
+        area: range of the crop's share of the image's area, as in torchvision's RandomResizedCrop; (1, 1) keeps all of it.
+        ratio: range of the crop's width : height; used only where `area` crops.
+        degrees: rotation by up to this angle to either side; what comes in from outside is black, as an MRI's background is.
+        flip: probability of a left-right mirror.
+
+    Returns:
+        float (B, 1, size, size).
+    """
+    n, device = len(images), images.device
+
+    def draw(low: float, high: float) -> Tensor:
+        return uniform(n, low, high, generator, device).flatten()
+
+    scale, log_ratio = draw(*area), draw(math.log(ratio[0]), math.log(ratio[1]))
+    crops = area != (1.0, 1.0)
+    stretch = (log_ratio / 2).exp() if crops else torch.ones_like(log_ratio)
+    width, height = (scale.sqrt() * stretch).clamp(max=1), (scale.sqrt() / stretch).clamp(max=1)
+    # The crop's centre, in coordinates that run from -1 to 1, anywhere that keeps the crop inside the image.
+    x, y = draw(-1, 1) * (1 - width), draw(-1, 1) * (1 - height)
+    angle = draw(-1, 1) * math.radians(degrees)
+    mirror = 1 - 2 * coin(n, flip, generator, device).flatten().float()
+    cos, sin = angle.cos(), angle.sin()
+    theta = torch.stack(
+        [
+            torch.stack([width * cos * mirror, -height * sin, x], 1),
+            torch.stack([width * sin * mirror, height * cos, y], 1),
+        ],
+        1,
+    )
+    grid = F.affine_grid(theta, [n, 1, size, size], align_corners=False)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def jitter(
+    images: Tensor,
+    brightness: float = 0.0,
+    contrast: float = 0.0,
+    gamma: float = 0.0,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Change brightness, contrast and gamma of each image; float (B, 1, H, W) in 0..1, and so is the result.
+
+    Args:
+        brightness: factor drawn from 1 - b .. 1 + b, as torchvision's ColorJitter does.
+        contrast: factor drawn from 1 - c .. 1 + c, about the image's mean.
+        gamma: exponent drawn from exp(-g) .. exp(g): scanners differ in their curve more than in their brightness.
+    """
+    n, device = len(images), images.device
+    bright = uniform(n, 1 - brightness, 1 + brightness, generator, device)
+    factor = uniform(n, 1 - contrast, 1 + contrast, generator, device)
+    exponent = uniform(n, -gamma, gamma, generator, device).exp()
+    images = images * bright
+    if contrast:
+        mean = images.mean((1, 2, 3), keepdim=True)
+        images = (images - mean).mul_(factor).add_(mean)
+    images = images.clamp(0, 1)
+    return images.pow(exponent) if gamma else images
+
+
+def blur(
+    images: Tensor,
+    sigma: tuple[float, float] = (0.1, 2.0),
+    probability: float = 0.5,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Blur each image, with `probability`, by a Gaussian whose sigma (pixels) is drawn from the range; float (B, 1, H, W)."""
+    n, device = len(images), images.device
+    sigmas = uniform(n, *sigma, generator, device).flatten()
+    chosen = coin(n, probability, generator, device).flatten().nonzero().flatten()
+    if not len(chosen):
+        return images
+    radius = max(1, math.ceil(2.5 * sigma[1]))
+    offsets = torch.arange(-radius, radius + 1, device=device, dtype=images.dtype)
+    kernels = torch.exp(-0.5 * (offsets / sigmas[chosen, None]) ** 2)
+    kernels = (kernels / kernels.sum(1, keepdim=True))[:, None]
+    # One image a group: a depth-wise convolution gives each its own kernel.
+    batch = images[chosen].transpose(0, 1)
+    k = len(chosen)
+    batch = F.conv2d(F.pad(batch, (radius,) * 4, mode="replicate"), kernels[..., None, :], groups=k)
+    batch = F.conv2d(batch, kernels[..., None], groups=k)
+    return images.index_copy(0, chosen, batch.transpose(0, 1))
+
+
+def noise(images: Tensor, sigma: float = 0.05, generator: torch.Generator | None = None) -> Tensor:
+    """Add Gaussian noise whose standard deviation is drawn from 0..sigma an image; float in 0..1, clipped back to it."""
+    level = uniform(len(images), 0, sigma, generator, images.device)
+    grain = torch.randn(images.shape, generator=generator).to(images.device)
+    return torch.addcmul(images, grain, level).clamp_(0, 1)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a view changes. The fields are the parameters of the functions above; the defaults change nothing."""
+
+    flip: float = 0.0
+    area: tuple[float, float] = (1.0, 1.0)
+    degrees: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    gamma: float = 0.0
+    blur: float = 0.0
+    blur_sigma: tuple[float, float] = (0.1, 1.5)
+    noise: float = 0.0
+
+
+RECIPES = {
+    "none": Recipe(),
+    # The published study names a horizontal flip and nothing else (its section 3).
+    "paper": Recipe(flip=0.5),
+    "contrastive": Recipe(
+        flip=0.5, area=(0.3, 1.0), degrees=10, brightness=0.4, contrast=0.4, gamma=0.3, blur=0.3, noise=0.03
+    ),
+    "classification": Recipe(flip=0.5, area=(0.6, 1.0), degrees=10, brightness=0.2, contrast=0.2, gamma=0.1),
+}
+
+
+@dataclass(frozen=True)
+class Views:
+    """A recipe at a size. Calling it draws one view of every image of a batch.
+
+    Attributes:
+        recipe: what changes.
+        size: side of the views, pixels.
+    """
+
+    recipe: Recipe
+    size: int
+
+    def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return views, float32 (B, 1, size, size) in 0..1, of images (B, 1, H, W), uint8 or float in 0..1."""
+        r = self.recipe
+        resized = images.shape[-1] != self.size or images.shape[-2] != self.size
+        if r.degrees or r.area != (1.0, 1.0) or resized:
+            views = random_affine(
+                to_float(images), self.size, r.area, degrees=r.degrees, flip=r.flip, generator=generator
+            )
+        else:
+            views = to_float(random_flip(images, r.flip, generator) if r.flip else images)
+        if r.brightness or r.contrast or r.gamma:
+            views = jitter(views, r.brightness, r.contrast, r.gamma, generator)
+        if r.blur:
+            views = blur(views, r.blur_sigma, r.blur, generator)
+        if r.noise:
+            views = noise(views, r.noise, generator)
+        return views
+
+    def describe(self) -> dict[str, object]:
+        """The recipe and size as plain values, for a record."""
+        return {"size": self.size, **asdict(self.recipe)}
+
+
+def make_views(preset: str | Recipe, size: int, **changes: object) -> Views:
+    """Return the preset's views at `size` pixels; keyword arguments change single fields of its recipe.
+
+    Raises:
+        CourseError: no preset, or no field of a recipe, has that name.
+    """
+    if isinstance(preset, str):
+        if preset not in RECIPES:
+            raise CourseError(f"unknown views '{preset}'. Choose one of: {', '.join(RECIPES)}.")
+        preset = RECIPES[preset]
+    unknown = set(changes) - set(asdict(preset))
+    if unknown:
+        raise CourseError(
+            f"unknown view settings: {', '.join(sorted(unknown))}. There are: {', '.join(asdict(preset))}."
+        )
+    return Views(replace(preset, **changes), size)  # type: ignore[arg-type]

@@ -1,0 +1,70 @@
+"""Masks: their size, their share, their freshness, and that what is hidden stays hidden."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from brainssl_utils import masks
+from brainssl_utils.errors import CourseError
+from brainssl_utils.methods import make_method
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_a_rectangle_is_one_rectangle_with_sides_in_range() -> None:
+    drawn = masks.one_rectangle(500, 96, generator=generator(0))[:, 0]
+    heights, widths = drawn.any(2).sum(1), drawn.any(1).sum(1)
+    assert (drawn.sum((1, 2)) == heights * widths).all()
+    assert {int(heights.min()), int(heights.max()), int(widths.min()), int(widths.max())} == {5, 29}
+    assert drawn.any(0).all(), "every pixel can be hidden"
+
+
+def test_blocks_cover_a_share_in_range() -> None:
+    share = masks.blocks(500, 64, (0.25, 0.75), generator=generator(0)).float().mean((1, 2, 3))
+    assert share.min() >= 0.25 and share.max() <= 0.75 and share.max() - share.min() > 0.4
+
+
+def test_sizes_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(CourseError, match="100"):
+        masks.one_rectangle(1, 96, (5, 100))
+    with pytest.raises(CourseError, match="grid"):
+        masks.blocks(1, 60)
+    with pytest.raises(CourseError, match="share"):
+        masks.blocks(1, 64, (0.5, 1.5))
+
+
+@pytest.mark.parametrize("mask", ["rectangle", "blocks"])
+def test_no_pixel_of_the_hidden_part_reaches_the_encoder(mask: str) -> None:
+    method = make_method("masked_encoder", image_size=32, mask=mask, views="none")
+    images = torch.randint(0, 256, (6, 1, 32, 32), dtype=torch.uint8, generator=generator(1))
+    [seen] = method.pretext_views(images, generator(5))
+    changed = torch.where(method._hidden, 255 - images, images)
+    [seen_again] = method.pretext_views(changed, generator(5))
+    assert torch.equal(seen, seen_again) and (seen[method._hidden] == 0).all()
+    assert torch.equal(method.repair(images, method._hidden), method.repair(changed, method._hidden))
+
+
+def test_masks_differ_between_steps_and_stay_where_published() -> None:
+    images = torch.randint(0, 256, (6, 1, 32, 32), dtype=torch.uint8, generator=generator(1))
+    for redraw in (True, False):
+        method = make_method("masked_encoder", image_size=32, redraw=redraw)
+        drawn = []
+        for step in (1, 2):
+            method.pretext_views(images, generator(step))
+            drawn.append(method._hidden)
+        assert torch.equal(*drawn) != redraw
+        assert not torch.equal(drawn[0][0], drawn[0][1]), "each image has its own mask"
+
+
+def test_the_loss_is_the_error_on_the_hidden_part() -> None:
+    images = torch.randint(0, 256, (4, 1, 32, 32), dtype=torch.uint8, generator=generator(1))
+    for where in ("hidden", "whole"):
+        method = make_method("masked_encoder", image_size=32, loss_on=where, views="none")
+        [seen] = method.pretext_views(images, generator(0))
+        loss = method.pretext_loss([method.encoder(seen)])
+        error = (method.repair(images, method._hidden) - images.float() / 255).square()
+        expected = error[method._hidden].mean() if where == "hidden" else error.mean()
+        assert float(loss) == pytest.approx(float(expected), rel=1e-4)
