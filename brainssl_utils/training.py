@@ -79,12 +79,10 @@ class Batches:
         unlabeled = endless(self.unlabeled, self.size, generator)
         labeled = endless(self.labeled, self.labeled_size, generator)
         for _ in range(self.steps):
-            rows = next(labeled)
-            labeled_images = self.data.images[rows]
-            images = labeled_images[:0]
-            if not is_supervised(self.method):
-                images = torch.cat([self.data.images[next(unlabeled)], labeled_images])
-            yield Batch(images, labeled_images, self.data.labels[rows])
+            labeled_rows = next(labeled)
+            rows = labeled_rows[:0] if is_supervised(self.method) else torch.cat([next(unlabeled), labeled_rows])
+            images = self.data.images
+            yield Batch(images[rows], images[labeled_rows], self.data.labels[labeled_rows], rows)
 
 
 def is_supervised(method: Method) -> bool:

@@ -92,7 +92,7 @@ def step_gradients(name: str, **settings: object) -> tuple[Tensor, dict[str, Ten
     method = make_method(name, image_size=32, **settings)
     method.setup_data(data())
     method._trainer = type("Trainer", (), {"num_training_batches": 1, "global_step": 0, "optimizers": []})()
-    batch = Batch(method.data.images[:24], method.data.images[:8], method.data.labels[:8])
+    batch = Batch(method.data.images[:24], method.data.images[:8], method.data.labels[:8], torch.arange(24))
     loss = method.training_step(batch, 0)
     loss.backward()
     return loss, {name: p.grad for name, p in method.named_parameters() if p.grad is not None}
@@ -115,7 +115,9 @@ def test_the_classifiers_gradient_reaches_the_encoder_only_in_joint_training(joi
     # Without the pretext loss the encoder's gradient is the classifier's alone.
     method.pretext_loss = lambda features: sum(view.sum() * 0 for view in features)  # type: ignore[method-assign]
     method._trainer = type("Trainer", (), {"num_training_batches": 1, "global_step": 0, "optimizers": []})()
-    method.training_step(Batch(method.data.images[:24], method.data.images[:8], method.data.labels[:8]), 0).backward()
+    method.training_step(
+        Batch(method.data.images[:24], method.data.images[:8], method.data.labels[:8], torch.arange(24)), 0
+    ).backward()
     total = sum(float(p.grad.abs().sum()) for p in method.encoder.parameters())
     assert (total > 0) == joint
 

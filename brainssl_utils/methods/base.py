@@ -26,6 +26,7 @@ class Batch(NamedTuple):
     images: Tensor  # uint8 (B, 1, S, S): unlabelled images, then the labelled ones
     labeled: Tensor  # uint8 (L, 1, S, S): the labelled ones again
     labels: Tensor  # int64 (L,)
+    rows: Tensor  # int64 (B,): the corpus rows of `images`
 
 
 @dataclass
@@ -127,6 +128,7 @@ class Method(pl.LightningModule):
         self.data: TrainingData | None = None
         self._sums: dict[str, list[float]] = {}
         self.views_seen = 0
+        self.rows = torch.empty(0, dtype=torch.int64)
 
     # What a method fills in ---------------------------------------------------------------------------------------
 
@@ -147,6 +149,7 @@ class Method(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         assert self.data is not None
         generator = step_generator(self.data.seed, self.global_step)
+        self.rows = batch.rows
         views = self.pretext_views(batch.images, generator)
         labeled = self.classifier_views(batch.labeled, generator)
         sizes = [len(view) for view in views]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from brainssl_utils import masks
 from brainssl_utils.errors import CourseError
-from brainssl_utils.methods.base import Method
+from brainssl_utils.methods.base import Method, TrainingData
 from brainssl_utils.networks import Decoder, Encoder
 from brainssl_utils.views import to_float
 
@@ -69,6 +69,12 @@ class MaskedEncoder(Method):
         self._sides, self._share = sides, share
         self._target: Tensor | None = None
         self._hidden: Tensor | None = None
+        self._fixed: Tensor | None = None
+
+    def setup_data(self, data: TrainingData) -> None:
+        super().setup_data(data)
+        if not self.config["redraw"]:
+            self._fixed = self.draw_masks(len(data.images), torch.Generator().manual_seed(data.seed))
 
     def draw_masks(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Draw `n` masks, bool (n, 1, S, S), True where hidden."""
@@ -79,13 +85,8 @@ class MaskedEncoder(Method):
 
     def pretext_views(self, images: Tensor, generator: torch.Generator) -> list[Tensor]:
         self._target = self.views(images, generator)
-        if not self.config["redraw"]:
-            # As published: an image keeps its mask, which here follows from its own pixels and not from the step.
-            keys = images.flatten(1).long().mul(torch.arange(1, images[0].numel() + 1, device=images.device)).sum(1)
-            drawn = [self.draw_masks(1, torch.Generator().manual_seed(int(key))) for key in keys]
-            self._hidden = torch.cat(drawn).to(images.device)
-        else:
-            self._hidden = self.draw_masks(len(images), generator).to(images.device)
+        drawn = self.draw_masks(len(images), generator) if self._fixed is None else self._fixed[self.rows.cpu()]
+        self._hidden = drawn.to(images.device)
         return [self._target.masked_fill(self._hidden, 0)]
 
     def pretext_loss(self, features: Sequence[Tensor]) -> Tensor:
