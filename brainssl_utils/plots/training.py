@@ -1,0 +1,94 @@
+"""Figures of training: curves of a run, the paper's Figures 7 to 9, confusion matrices, embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from brainssl_utils.plots.base import CLASS_COLOURS, METHOD_COLOURS, PALETTE, new_figure, tidy
+
+ACCURACIES = {
+    "c_acc": "c_acc: contrastive",
+    "r_acc": "r_acc: correlation",
+    "p_acc": "p_acc: labelled training images",
+    "val_p_acc": "val_p_acc: test images",
+}
+LOSSES = {"c_loss": "pretext loss", "p_loss": "classification loss"}
+
+
+def training_curves(history: pd.DataFrame, title: str = "") -> Figure:
+    """Draw a run's accuracies (left, %) and losses (right) against the epoch, as the paper's Figures 7 and 9 do."""
+    figure, [[left, right]] = new_figure(1, 2, 4.4, 3.2)
+    for axes, names, scale in ((left, ACCURACIES, 100), (right, LOSSES, 1)):
+        for colour, (name, label) in zip(PALETTE, names.items()):
+            if name in history and history[name].notna().any():
+                axes.plot(history["epoch"] + 1, history[name] * scale, color=colour, marker=".", label=label)
+        axes.legend(fontsize=7, frameon=False)
+    tidy(left, "epoch", "accuracy (%)", title)
+    left.set_ylim(0, 102)
+    tidy(right, "epoch", "loss", title)
+    return figure
+
+
+def compare_curves(
+    histories: dict[str, pd.DataFrame], names: Sequence[str], ylabel: str, titles: Sequence[str]
+) -> Figure:
+    """Draw one panel a column of the histories, one line a method (keys are method names); losses as they are, else %."""
+    figure, [axes] = new_figure(1, len(names), 3.8, 3.0)
+    for axis, name, title in zip(axes, names, titles):
+        for method, history in histories.items():
+            if name in history and history[name].notna().any():
+                values = history[name].astype(float) * (1 if name.endswith("loss") else 100)
+                axis.plot(history["epoch"] + 1, values, color=METHOD_COLOURS.get(method), marker=".", label=method)
+        tidy(axis, "epoch", ylabel, title)
+        axis.legend(fontsize=7, frameon=False)
+    return figure
+
+
+def confusion_matrices(reports: dict[str, dict[str, Any]], classes: Sequence[str]) -> Figure:
+    """Draw one confusion matrix a report: rows are true classes, columns predictions, shades the share of the row."""
+    figure, [axes] = new_figure(1, len(reports), 2.9, 2.9)
+    for axis, (title, report) in zip(axes, reports.items()):
+        counts = np.asarray(report["confusion"])
+        axis.imshow(counts / counts.sum(1, keepdims=True).clip(min=1), cmap="Blues", vmin=0, vmax=1)
+        for (i, j), count in np.ndenumerate(counts):
+            dark = count > 0.6 * counts[i].sum()
+            axis.text(j, i, str(count), ha="center", va="center", fontsize=8, color="white" if dark else "black")
+        axis.set_xticks(range(len(classes)), classes, rotation=40, ha="right", fontsize=7)
+        axis.set_yticks(range(len(classes)), classes, fontsize=7)
+        tidy(axis, "predicted", "true", title)
+    return figure
+
+
+def embedding(points: dict[str, np.ndarray], labels: np.ndarray, classes: Sequence[str]) -> Figure:
+    """Draw 2-D embeddings, one panel an entry of `points` (each (N, 2)), coloured by class."""
+    figure, [axes] = new_figure(1, len(points), 3.4, 3.3)
+    for axis, (title, xy) in zip(axes, points.items()):
+        for index, name in enumerate(classes):
+            chosen = labels == index
+            colour = CLASS_COLOURS.get(name, f"C{index}")
+            axis.scatter(*xy[chosen].T, s=9, color=colour, label=name, alpha=0.75, linewidths=0)
+        tidy(axis, "first coordinate", "second coordinate", title)
+        axis.set_xticks([])
+        axis.set_yticks([])
+    axes[-1].legend(fontsize=7, frameon=False, markerscale=2, loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
+def interval_bars(
+    table: pd.DataFrame, value: str, low: str, high: str, xlabel: str, reference: float | None = None
+) -> Figure:
+    """Draw one horizontal interval a row of `table` (index: names), with a dotted line at `reference` (chance, say)."""
+    figure, [[axes]] = new_figure(1, 1, 6.4, 0.7 + 0.34 * len(table))
+    positions = np.arange(len(table))[::-1]
+    axes.hlines(positions, table[low], table[high], color=PALETTE[0], lw=3, alpha=0.5)
+    axes.plot(table[value], positions, "o", color=PALETTE[0])
+    if reference is not None:
+        axes.axvline(reference, color=PALETTE[4], ls=":", lw=1.5)
+    axes.set_yticks(positions, [str(name) for name in table.index], fontsize=8)
+    tidy(axes, xlabel, "")
+    return figure
