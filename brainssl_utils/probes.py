@@ -1,0 +1,215 @@
+"""Reading frozen features with a simple classifier: logistic regression and nearest neighbours.
+
+Both choose their settings on labelled images that are not tested on, and are then fitted to all the labels given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from brainssl_utils.errors import CourseError
+
+Array = npt.NDArray[Any]
+Labels = npt.NDArray[np.int64]
+Fold = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
+
+STRENGTHS = tuple(10.0**power for power in range(-6, 2))
+"""Inverse strengths C of the L2 penalty tried by the linear probe, on standardised features."""
+NEIGHBOURS = (1, 5, 10, 20, 50, 200)
+TEMPERATURES = (0.03, 0.07, 0.2)
+
+
+class Probe(NamedTuple):
+    """A probe's answer: predicted classes (n,) int64, what was chosen, and its accuracy where it was chosen."""
+
+    predictions: Labels
+    chosen: dict[str, float]
+    validation_accuracy: float | None
+
+
+def linear_probe(
+    train_x: Array, train_y: Array, val_x: Array, val_y: Array, test_x: Array, strengths: Sequence[float] = STRENGTHS
+) -> Probe:
+    """Logistic regression on standardised features; its strength chosen on the validation part, then refitted to both.
+
+    Args:
+        train_x, val_x, test_x: features (n, D). An empty validation part makes the choice by 5-fold cross-validation.
+        train_y, val_y: class codes (n,).
+        strengths: the values of scikit-learn's C to choose from.
+
+    Raises:
+        CourseError: shapes do not fit, values are not finite, or the labels are of one class alone.
+    """
+    x, y, folds = _together(train_x, train_y, val_x, val_y, test_x)
+    return linear_probe_folds(x, y, folds, test_x, strengths)
+
+
+def linear_probe_folds(x: Array, y: Labels, folds: list[Fold], test_x: Array, strengths: Sequence[float]) -> Probe:
+    """`linear_probe` with the (fit, validate) index pairs given; no folds: the middle of `strengths`, unvalidated."""
+    scores = np.zeros((len(folds), len(strengths), 2))
+    for number, (fit, validate) in enumerate(folds):
+        inside, outside = rotate(x[fit], x[validate])
+        for place, model in enumerate(_regularisation_path(inside, y[fit], strengths)):
+            right = model.predict(outside) == y[validate]
+            scores[number, place] = right.mean(), _log_likelihood(model, outside, y[validate])
+    best = _best(scores, default=len(strengths) // 2)
+    inside, outside = rotate(x, test_x)
+    # Along the path up to the chosen one, as when choosing: each fit starts where the one before ended.
+    model = list(_regularisation_path(inside, y, strengths[: best + 1]))[-1]
+    accuracy = float(scores[:, best, 0].mean()) if len(folds) else None
+    return Probe(model.predict(outside).astype(np.int64), {"C": float(strengths[best])}, accuracy)
+
+
+def knn_probe(
+    train_x: Array,
+    train_y: Array,
+    val_x: Array,
+    val_y: Array,
+    test_x: Array,
+    neighbours: Sequence[int] = NEIGHBOURS,
+    temperatures: Sequence[float] = TEMPERATURES,
+) -> Probe:
+    """Weighted nearest neighbours by cosine similarity (Wu et al. 2018), as in Lightly's benchmarks.
+
+    Neighbours vote with weight exp(similarity / temperature). Both settings are chosen on the validation part, which
+    then joins the bank. Where there are fewer images than neighbours asked for, all of them vote.
+
+    Args and errors as in `linear_probe`.
+    """
+    x, y, folds = _together(train_x, train_y, val_x, val_y, test_x)
+    return knn_probe_folds(x, y, folds, test_x, neighbours, temperatures)
+
+
+def knn_probe_folds(
+    x: Array,
+    y: Labels,
+    folds: list[Fold],
+    test_x: Array,
+    neighbours: Sequence[int],
+    temperatures: Sequence[float],
+) -> Probe:
+    """`knn_probe` with the (fit, validate) index pairs given; no folds: one neighbour, unvalidated."""
+    settings = [(k, t) for k in neighbours for t in temperatures]
+    scores = np.zeros((len(folds), len(settings), 1))
+    x, test_x = _unit(x), _unit(test_x)
+    for number, (fit, validate) in enumerate(folds):
+        for place, (k, temperature) in enumerate(settings):
+            answer = _knn(x[fit], y[fit], x[validate], k, temperature)
+            scores[number, place] = (answer == y[validate]).mean()
+    best = _best(scores, default=0)
+    k, temperature = settings[best]
+    accuracy = float(scores[:, best, 0].mean()) if len(folds) else None
+    chosen = {"k": min(k, len(x)), "temperature": temperature}
+    return Probe(_knn(x, y, test_x, k, temperature), chosen, accuracy)
+
+
+def stratified_folds(y: Labels, seed: int = 0, n: int = 5) -> list[Fold]:
+    """Index pairs (fit, validate) for choosing within few labels; none where the rarest class has a single image."""
+    from sklearn.model_selection import StratifiedKFold
+
+    n = min(n, int(np.unique(y, return_counts=True)[1].min()))
+    if n < 2:
+        return []
+    return list(StratifiedKFold(n, shuffle=True, random_state=seed).split(np.zeros(len(y)), y))
+
+
+def rotate(x: Array, other: Array) -> tuple[Array, Array]:
+    """Standardise by the mean and deviation of `x`, then turn both into the space that the rows of `x` span.
+
+    An L2-penalised linear model's weights lie in the span of its training rows, and neither its penalty nor its scores
+    change under rotation: from (n, D) to (n, at most n) nothing is lost, and with D = 9216 >> n much time is saved.
+    """
+    x, other = np.asarray(x, np.float64), np.asarray(other, np.float64)
+    mean, deviation = x.mean(0), x.std(0)
+    deviation[x.max(0) == x.min(0)] = 1  # by the extremes: the mean of equal numbers is rounded
+    x, other = (x - mean) / deviation, (other - mean) / deviation
+    if x.shape[1] <= x.shape[0]:
+        return x, other
+    values, vectors = np.linalg.eigh(x @ x.T)
+    kept = values > values[-1] * 1e-12
+    length, vectors = np.sqrt(values[kept]), vectors[:, kept]
+    return vectors * length, other @ (x.T @ (vectors / length))
+
+
+def _regularisation_path(x: Array, y: Labels, strengths: Sequence[float]) -> Any:
+    import warnings
+
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(warm_start=True, max_iter=1000, tol=1e-5)
+    for strength in strengths:
+        with warnings.catch_warnings():
+            # With more features than images the weak penalties separate the classes and creep on; close enough by then.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            yield model.set_params(C=strength).fit(x, y)
+
+
+def _log_likelihood(model: Any, x: Array, y: Labels) -> float:
+    probability = model.predict_proba(x)
+    column = np.searchsorted(model.classes_, y).clip(max=len(model.classes_) - 1)
+    own = np.where(model.classes_[column] == y, probability[np.arange(len(y)), column], 0)
+    return float(np.log(np.maximum(own, 1e-12)).mean())
+
+
+def _best(scores: Array, default: int) -> int:
+    """Place of the best setting by accuracy over the folds; ties go to the likelier one, then to the first."""
+    if not len(scores):
+        return default
+    mean = scores.mean(0)
+    return max(range(len(mean)), key=lambda place: tuple(mean[place].round(12)))
+
+
+def _knn(bank: Array, labels: Labels, x: Array, k: int, temperature: float) -> Labels:
+    import torch
+    from lightly.utils.benchmarking import knn_predict
+
+    known, codes = np.unique(labels, return_inverse=True)
+    ranked = knn_predict(
+        torch.from_numpy(x),
+        torch.from_numpy(bank.T),
+        torch.from_numpy(codes),
+        len(known),
+        min(k, len(bank)),
+        temperature,
+    )
+    return known[ranked[:, 0].numpy()]
+
+
+def _unit(x: Array) -> Array:
+    x = np.asarray(x, np.float32)
+    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+
+
+def _together(
+    train_x: Array, train_y: Array, val_x: Array, val_y: Array, test_x: Array
+) -> tuple[Array, Labels, list[Fold]]:
+    """Stack training and validation, and give the index pairs that keep them apart while choosing."""
+    check_features(train_x, train_y)
+    if not len(val_y):
+        y = np.asarray(train_y, np.int64)
+        return train_x, y, stratified_folds(y)
+    check_features(val_x, val_y)
+    if not train_x.shape[1] == val_x.shape[1] == test_x.shape[1]:
+        raise CourseError(f"features differ in width: {train_x.shape[1]}, {val_x.shape[1]} and {test_x.shape[1]}.")
+    n, m = len(train_y), len(val_y)
+    fold = np.arange(n), np.arange(n, n + m)
+    return np.concatenate([train_x, val_x]), np.concatenate([train_y, val_y]).astype(np.int64), [fold]
+
+
+def check_features(x: Array, y: Array) -> None:
+    """Refuse features that cannot be read.
+
+    Raises:
+        CourseError: as `linear_probe`.
+    """
+    if x.ndim != 2 or len(x) != len(y) or not len(x):
+        raise CourseError(f"expected features (n, D) with n labels, got {x.shape} and {len(y)} labels.")
+    if not np.isfinite(x).all():
+        raise CourseError("the features hold NaN or infinity: the encoder has diverged, nothing can be read from it.")
+    if len(np.unique(y)) < 2:
+        raise CourseError("the labels are of one class alone: nothing can be told apart. Give at least two classes.")
