@@ -1,0 +1,236 @@
+"""A corpus: the images of several archives as one array, with a table that says what is known of each."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from brainssl_utils.data import store
+from brainssl_utils.data.archives import Listing, Problem, expand, scan
+from brainssl_utils.data.area import resize_area
+from brainssl_utils.data.sources import CLASSES
+from brainssl_utils.errors import CourseError
+from brainssl_utils.files import check_writable
+
+if TYPE_CHECKING:
+    from brainssl_utils.data.ingest import Pixels
+
+__all__ = ["CLASSES", "Corpus", "load_corpus"]
+
+# Raised whenever the same files would give other pixels, hashes, groups or columns: old caches are then left aside.
+CODE_VERSION = 1
+PHANTOM_FILES = 1500
+_TABLES = ("table", "problems", "links")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Corpus:
+    """Images and what is known of them, row for row; the arrays cannot be written to.
+
+    Attributes:
+        images: (N, 1, S, S) uint8, grey, 0 is black.
+        table: one row an image, index 0..N-1. Columns: `id` ("source/path", unique), `source`, `label` (int8, index
+            into `classes`), `class_name`, `path` (inside the archive), `sha256` (of the file), `width`, `height`
+            (px, of the original), `phash` (64-bit DCT hash, 16 hex digits), `group` (near-duplicates share a number),
+            `patient`, `plane` ("" where unknown), `fold` (figshare's patient fold 1..5, missing elsewhere).
+        problems: what was odd about the files: `source`, `path`, `reason`, `action` ("skipped", "kept" or "note").
+        fingerprint: hex digest of ids, labels, file contents and settings; independent of where the files lie and
+            of whether they are zipped.
+        name: "phantoms" or the folder's name.
+        links: why rows were put into one group: `a`, `b` (row numbers), `test` ("sha256" or "pixels"), `value`, `flipped`.
+        classes: names of the labels.
+    """
+
+    images: np.ndarray
+    table: pd.DataFrame
+    problems: pd.DataFrame
+    fingerprint: str
+    name: str
+    links: pd.DataFrame
+    classes: tuple[str, ...] = CLASSES
+    _resized: dict[int, np.ndarray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.images.flags.writeable = False
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __repr__(self) -> str:
+        side = self.images.shape[-1]
+        sources = ", ".join(self.table["source"].unique())
+        made = " synthetic" if self.synthetic else ""
+        odd = f", {len(self.problems)} remarks in .problems" if len(self.problems) else ""
+        return f"Corpus '{self.name}': {len(self)}{made} images of {side} x {side} px from {sources}{odd}"
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(N,) int64, indices into `classes`."""
+        return self.table["label"].to_numpy(dtype=np.int64)
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether any image is a phantom rather than a scan."""
+        return bool(self.table["source"].str.startswith("phantom-").any())
+
+    def resized(self, size: int) -> np.ndarray:
+        """The images as (N, 1, size, size) uint8, each new pixel the mean of the area it covers; kept once made.
+
+        Raises:
+            CourseError: `size` is not 8..1024.
+        """
+        if not 8 <= size <= 1024:
+            raise CourseError(f"size is {size}: expected a side of 8 to 1024 px.")
+        if size == self.images.shape[-1]:
+            return self.images
+        if size not in self._resized:
+            small = resize_area(self.images, size)
+            small.flags.writeable = False
+            self._resized[size] = small
+        return self._resized[size]
+
+    def subset(self, rows: Sequence[int] | np.ndarray) -> Corpus:
+        """The corpus of the given rows (numbers, or a mask of N), in that order; groups keep their numbers.
+
+        Raises:
+            CourseError: a row that does not exist, a mask of another length, or a row given twice.
+        """
+        chosen = np.asarray(rows)
+        if chosen.dtype == bool:
+            if chosen.shape != (len(self),):
+                raise CourseError(f"rows is a mask of shape {chosen.shape}: expected ({len(self)},).")
+            chosen = np.flatnonzero(chosen)
+        chosen = chosen.astype(np.int64)
+        if len(chosen) and (chosen.min() < 0 or chosen.max() >= len(self)):
+            raise CourseError(f"rows has numbers outside 0..{len(self) - 1}.")
+        if len(np.unique(chosen)) != len(chosen):
+            raise CourseError("rows names a row more than once; a corpus holds each image once.")
+        position = np.full(len(self), -1, dtype=np.int64)
+        position[chosen] = np.arange(len(chosen))
+        links = self.links.assign(a=position[self.links["a"]], b=position[self.links["b"]])
+        links = links[(links["a"] >= 0) & (links["b"] >= 0)].reset_index(drop=True)
+        digest = hashlib.sha256(self.fingerprint.encode() + chosen.tobytes()).hexdigest()
+        table = self.table.iloc[chosen].reset_index(drop=True)
+        return Corpus(self.images[chosen], table, self.problems, digest, self.name, links, self.classes)
+
+    def summary(self) -> pd.DataFrame:
+        """Number of images a class (rows) and source (columns), with totals."""
+        counts = pd.crosstab(self.table["class_name"], self.table["source"])
+        counts = counts.reindex(index=list(self.classes), columns=list(self.table["source"].unique()), fill_value=0)
+        counts["all"] = counts.sum(axis=1)
+        counts.loc["all"] = counts.sum()
+        return counts.rename_axis(index="class", columns="source")
+
+
+def load_corpus(
+    data: str | Path = "phantoms",
+    image_size: int = 96,
+    cache_dir: str | Path | None = None,
+    progress: bool = True,
+    threads: int | None = None,
+) -> Corpus:
+    """Load images into one corpus; the first load decodes every file once, later ones read the cache.
+
+    Args:
+        data: "phantoms" (1500 synthetic files, made on first use), "phantoms:N" (about N), a folder that holds archives
+            (zipped or unpacked, at any depth) or class folders, or one zip.
+        image_size: side S of the square images in px, 16..1024.
+        cache_dir: folder of the cache; by default $BRAINSSL_CACHE or ~/.cache/brainssl.
+        progress: show a bar during the first load.
+        threads: decoding threads; by default one a core.
+
+    Returns:
+        The corpus. What could not be read, or looks odd, is in `Corpus.problems`, a row a file.
+
+    Raises:
+        CourseError: no such folder, no class folders in it, not one readable image, or a parameter out of range.
+    """
+    if not 16 <= image_size <= 1024:
+        raise CourseError(f"image_size is {image_size}: expected a side of 16 to 1024 px.")
+    threads = threads if threads is not None else os.cpu_count() or 1
+    if threads < 1:
+        raise CourseError(f"threads is {threads}: expected 1 or more.")
+    cache = store.cache_folder(cache_dir)
+    check_writable(cache)
+    root, name = _locate(data, cache, progress)
+    listing = scan(root)
+    name = name or listing.name
+    key = hashlib.sha256(f"{listing.key()}|{name}|{image_size}|{CODE_VERSION}".encode()).hexdigest()
+    path = cache / "corpora" / f"{key[:32]}.npz"
+    return _from_cache(path) or _build(listing, name, image_size, threads, progress, path)
+
+
+def _locate(data: str | Path, cache: Path, progress: bool) -> tuple[Path, str]:
+    """The folder to read and the corpus's name if it is not the folder's."""
+    word, _, number = str(data).partition(":")
+    if word != "phantoms":
+        return Path(data).expanduser(), ""
+    if ":" in str(data) and not number.isdigit():
+        raise CourseError(f'data is "{data}": expected "phantoms", "phantoms:N" with a whole number N, or a folder.')
+    from brainssl_utils.data import phantoms
+
+    n_files = int(number) if number else PHANTOM_FILES
+    folder = cache / f"phantoms-{n_files}-v{phantoms.VERSION}"
+    if progress and not folder.exists():
+        print(f"making {n_files} phantoms, once, in {folder}")
+    return phantoms.write_phantoms(folder, n_files=n_files, seed=0), "phantoms"
+
+
+def _from_cache(path: Path) -> Corpus | None:
+    found = store.load(path, _TABLES)
+    if found is None:
+        return None
+    arrays, tables, facts = found
+    return Corpus(
+        images=arrays["images"],
+        fingerprint=facts["fingerprint"],
+        name=facts["name"],
+        classes=tuple(facts["classes"]),
+        table=tables["table"],
+        problems=tables["problems"],
+        links=tables["links"],
+    )
+
+
+def _build(listing: Listing, name: str, image_size: int, threads: int, progress: bool, path: Path) -> Corpus:
+    from brainssl_utils.data.duplicates import find_groups
+    from brainssl_utils.data.gather import gather
+    from brainssl_utils.data.ingest import ingest
+
+    expand(listing)
+    gathered = gather(listing)
+    problems: list[Problem] = [*listing.problems, *gathered.problems]
+    pixels = ingest(listing, gathered, image_size, threads, progress, problems)
+    table = pixels.table
+    if table.empty:
+        reasons = "; ".join(f"{p.path}: {p.reason}" for p in problems[:3])
+        raise CourseError(f"data: not one image in {listing.root} could be read. {reasons}")
+    phash = np.array([int(value, 16) for value in table["phash"]], dtype=np.uint64)
+    groups = find_groups(pixels.standard, table["sha256"].tolist(), phash, labels=table["label"].to_numpy(np.int64))
+    table.insert(list(table.columns).index("phash") + 1, "group", np.asarray(groups.group, dtype=np.int64))
+    corpus = Corpus(
+        images=pixels.images,
+        table=table,
+        problems=pd.DataFrame(problems, columns=list(Problem._fields)),
+        fingerprint=_fingerprint(pixels, image_size),
+        name=name,
+        links=groups.links,
+        classes=gathered.classes,
+    )
+    facts = {"fingerprint": corpus.fingerprint, "name": name, "classes": corpus.classes}
+    store.save(path, {"images": corpus.images}, {n: getattr(corpus, n) for n in _TABLES}, facts)
+    return corpus
+
+
+def _fingerprint(pixels: Pixels, image_size: int) -> str:
+    table = pixels.table
+    lines = sorted(f"{i} {label} {sha}" for i, label, sha in zip(table["id"], table["class_name"], table["sha256"]))
+    text = "\n".join([f"version {CODE_VERSION}, {image_size} px", *lines])
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()

@@ -1,0 +1,71 @@
+"""The cache of decoded corpora: one file each, written whole, checked on reading."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from brainssl_utils.errors import CourseError
+from brainssl_utils.files import atomic_path
+
+_TEXT = {"id", "source", "class_name", "path", "sha256", "phash", "patient", "plane", "reason", "action", "test"}
+_TYPES = {"label": "int8", "fold": "Int64", "flipped": "bool", "value": "float64"}
+
+
+def cache_folder(cache_dir: str | Path | None = None) -> Path:
+    """The folder of caches: `cache_dir`, else $BRAINSSL_CACHE, else ~/.cache/brainssl."""
+    chosen = cache_dir or os.environ.get("BRAINSSL_CACHE") or Path.home() / ".cache" / "brainssl"
+    return Path(chosen).expanduser()
+
+
+def save(path: Path, arrays: dict[str, np.ndarray], tables: dict[str, pd.DataFrame], facts: dict[str, Any]) -> None:
+    """Write arrays, tables and facts into one uncompressed `.npz` file, whole or not at all.
+
+    Raises:
+        CourseError: the folder cannot be written.
+    """
+    texts = {name: frame.to_csv(index=False, lineterminator="\n") for name, frame in tables.items()}
+    texts["facts"] = json.dumps(facts)
+    coded = {name: np.frombuffer(text.encode(errors="surrogateescape"), np.uint8) for name, text in texts.items()}
+    try:
+        with atomic_path(path) as temporary, open(temporary, "wb") as file:
+            np.savez(file, **arrays, **coded)  # type: ignore[arg-type]
+    except OSError as error:
+        reason = f"cannot write the cache {path}: {error.strerror or error}"
+        raise CourseError(f"{reason}. Choose a folder with room, by cache_dir or $BRAINSSL_CACHE.") from error
+
+
+def load(path: Path, tables: tuple[str, ...]) -> tuple[dict[str, np.ndarray], dict[str, pd.DataFrame], dict] | None:
+    """Read what `save` wrote: arrays, tables, facts. None if there is no such file or it is damaged (it has checksums)."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            content = {name: file[name] for name in file.files}
+        facts = json.loads(content.pop("facts").tobytes().decode(errors="surrogateescape"))
+        frames = {name: _frame(content.pop(name).tobytes()) for name in tables}
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError):
+        return None
+    return content, frames, facts
+
+
+def _frame(text: bytes) -> pd.DataFrame:
+    header = text.partition(b"\n")[0].decode().split(",")
+    types = {name: "str" if name in _TEXT else _TYPES.get(name, "int64") for name in header}
+    numbers = {name: [""] for name in header if name not in _TEXT}
+    return pd.read_csv(
+        io.BytesIO(text),
+        dtype=types,
+        keep_default_na=False,
+        na_values=numbers,
+        encoding_errors="surrogateescape",
+        lineterminator="\n",
+    )
