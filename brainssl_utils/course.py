@@ -70,37 +70,37 @@ def run_course(
         NotebookError: a notebook stopped; calling again goes on with it.
         KeyboardInterrupt: the user stopped the run; calling again goes on with the notebook that was running.
     """
-    parameters = _check_parameters(data, profile, seed)
+    profile, seed = get_profile(profile).name, _check_seed(seed)
+    data, data_stamp = plan.check_data(str(data))
+    parameters: dict[str, Any] = {"data": data, "profile": profile, "seed": seed}
     folder = plan.find_notebooks(notebooks_dir)
     lessons = plan.read_course(folder)
     picked = plan.pick(lessons, only)
     jobs = [Job(lesson, read_notebook(lesson.path)) for lesson in picked]
     out = Path(out).expanduser().resolve()
-    if out.is_relative_to(parameters["data"]):
+    if out.is_relative_to(data):
         raise CourseError(f"output folder {out} lies in the data folder. Choose one outside it.")
     for job in jobs:
         check_parameters(job.notebook, job.name, [*parameters, "run_dir"])
     with _only_one_run(check_writable(out)):
         record = _open_record(out, parameters, jobs, len(jobs) == len(lessons), fresh)
-        return _run_jobs(jobs, record, parameters, out, folder, say)
+        return _run_jobs(jobs, record, {**parameters, "run_dir": str(out)}, data_stamp, say)
 
 
 def _run_jobs(
     jobs: Sequence[Job],
     record: dict[str, Any],
     parameters: Mapping[str, Any],
-    out: Path,
-    folder: Path,
+    data_stamp: str,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
-    package, data = plan.package_stamp(), plan.data_stamp(str(parameters["data"]))
-    done = record["notebooks"]
+    package, done, out = plan.package_stamp(), record["notebooks"], Path(parameters["run_dir"])
     began = time.perf_counter()
     _save(out, record, status="running")
     for number, job in enumerate(jobs, 1):
         label = f"[{number}/{len(jobs)}] {job.name}"
         needs = {need: done[need]["stamp"] for need in job.lesson.needs}
-        stamp = plan.lesson_stamp(job.notebook, parameters, package, data, needs)
+        stamp = plan.lesson_stamp(job.notebook, parameters, package, data_stamp, needs)
         target = out / "notebooks" / f"{job.name}.ipynb"
         if _finished(done.get(job.name), target) and done[job.name]["stamp"] == stamp:
             say(f"{label}: finished earlier ({done[job.name]['seconds']:.0f} s)")
@@ -110,9 +110,7 @@ def _run_jobs(
         _save(out, record)
         before = _records(out)
         try:
-            result = run_notebook(
-                job.notebook, job.name, target, {**parameters, "run_dir": str(out)}, folder, label
-            )  # fmt: skip
+            result = run_notebook(job.notebook, job.name, target, parameters, job.lesson.path.parent, label)
         except NotebookError as error:
             done[job.name] |= {"status": "failed", "cell": error.cell, "error": f"{error.error}: {error.reason}"}
             _save(out, record, status="failed")
@@ -134,11 +132,10 @@ def _run_jobs(
     return record
 
 
-def _check_parameters(data: str, profile: str, seed: int) -> dict[str, Any]:
-    get_profile(profile)
+def _check_seed(seed: int) -> int:
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
         raise CourseError(f"seed {seed!r}: a whole number from 0 to {2**32 - 1} is expected.")
-    return {"data": plan.check_data(str(data)), "profile": profile, "seed": seed}
+    return seed
 
 
 def _check_needs(jobs: Sequence[Job], done: Mapping[str, Any], out: Path) -> None:

@@ -12,9 +12,9 @@ from typing import Any
 
 import nbformat
 
+from brainssl_utils.data.archives import scan
+from brainssl_utils.data.gather import gather
 from brainssl_utils.errors import CourseError
-
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".mat"}
 
 
 @dataclass(frozen=True)
@@ -92,38 +92,25 @@ def pick(lessons: Sequence[Lesson], only: Sequence[str] | None) -> list[Lesson]:
     return [lesson for lesson in lessons if lesson.name in picked]
 
 
-def check_data(data: str) -> str:
-    """Return `data` as every notebook can use it: "phantoms" or "phantoms:N" as it is, a folder as an absolute path.
+def check_data(data: str) -> tuple[str, str]:
+    """Check that `data` can be loaded, without decoding an image.
+
+    Returns:
+        `data` as every notebook can use it ("phantoms" or "phantoms:N" as it is, a folder or zip as an absolute path)
+        and a digest of what lies there: it changes when a file does.
 
     Raises:
-        CourseError: it is neither, cannot be read, or holds no image or archive at any depth.
+        CourseError: it is neither, cannot be read, or holds no class folder with images.
     """
     if data == "phantoms" or data.startswith("phantoms:"):
         size = data.partition(":")[2]
         if ":" in data and not (size.isdecimal() and int(size) > 0):
             raise CourseError(f"data '{data}': after 'phantoms:' comes a number of files, as in phantoms:1500.")
-        return data
-    folder = Path(data).expanduser()
-    try:
-        if not folder.is_dir():
-            state = "is a file" if folder.exists() else "does not exist"
-            raise CourseError(f"data folder {data} {state}. Give a folder of archives or images, or 'phantoms'.")
-        next(folder.iterdir(), None)
-        usable = any(file.suffix.lower() in IMAGE_SUFFIXES | {".zip"} for file in folder.rglob("*"))
-    except PermissionError as error:
-        raise CourseError(f"data folder {data} cannot be read: permission denied.") from error
-    if not usable:
-        raise CourseError(f"data folder {data} holds no image and no zip archive at any depth.")
-    return str(folder.resolve())
-
-
-def data_stamp(data: str) -> str:
-    """Digest of what the data is: the phantoms' name, or every file's path, size and time below the folder."""
-    if not Path(data).is_absolute():
-        return data
-    root = Path(data)
-    files = sorted(file for file in root.rglob("*") if file.is_file())
-    return digest([(str(file.relative_to(root)), (s := file.stat()).st_size, s.st_mtime_ns) for file in files])
+        return data, data
+    listing = scan(data)
+    if not any(entry.place and entry.path.lower().endswith(".zip") for entry in listing.entries):
+        gather(listing)  # zips inside zips are left to load_corpus: looking into them means reading them whole
+    return str(listing.root.resolve()), listing.key()
 
 
 def package_stamp(package: Path | None = None) -> str:

@@ -231,14 +231,23 @@ def _kernel_seconds(executed: nbformat.NotebookNode) -> float | None:
 
 
 def _own_kernel() -> type:
-    """A kernel manager that starts this interpreter, whatever kernels called python3 are installed on the machine."""
+    """A kernel manager that starts this interpreter, whatever kernels called python3 are installed on the machine.
+
+    Where the installed libraries can, its messages are encrypted: on a shared machine the port is open to others.
+    """
+    import zmq
     from ipykernel.kernelspec import get_kernel_dict
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
+    from traitlets import default
 
     class OwnKernel(AsyncKernelManager):
         @property
         def kernel_spec(self) -> KernelSpec:
             return KernelSpec(**get_kernel_dict())
+
+        @default("transport_encryption")
+        def _encrypt(self) -> str:
+            return "auto" if zmq.has("curve") else "disabled"
 
     return OwnKernel

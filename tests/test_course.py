@@ -13,36 +13,19 @@ from pathlib import Path
 import filelock
 import nbformat
 import pytest
+from tiny_course import PARAMETERS, write_course
 
 from brainssl_utils.course import run_course
-from brainssl_utils.course_plan import data_stamp, lesson_stamp, package_stamp
+from brainssl_utils.course_plan import check_data, lesson_stamp, package_stamp
 from brainssl_utils.errors import CourseError
 from brainssl_utils.notebook_run import NotebookError, Progress, first_problem
 
-PARAMETERS = 'data = "phantoms"\nprofile = "quick"\nseed = 0\nrun_dir = "../runs/notebook"'
 SAVE = (
     "import json, pathlib\n"
     "folder = pathlib.Path(run_dir) / 'records'\n"
     "folder.mkdir(parents=True, exist_ok=True)\n"
     "(folder / '{name}.json').write_text(json.dumps([data, profile, seed]))"
 )
-
-
-def write_course(folder: Path, cells: dict[str, list[str]], needs: dict[str, list[str]] | None = None) -> Path:
-    """Write notebooks with a parameters cell and the given code cells, and their course.toml."""
-    folder.mkdir(parents=True, exist_ok=True)
-    entries = []
-    for name, sources in cells.items():
-        notebook = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
-        notebook.cells = [nbformat.v4.new_markdown_cell(f"# {name}")]
-        first, *rest = sources if sources and "run_dir =" in sources[0] else [PARAMETERS, *sources]
-        notebook.cells.append(nbformat.v4.new_code_cell(first, metadata={"tags": ["parameters"]}))
-        notebook.cells += [nbformat.v4.new_code_cell(source) for source in rest]
-        nbformat.write(notebook, folder / f"{name}.ipynb")
-        needed = json.dumps((needs or {}).get(name, []))
-        entries.append(f'[[notebook]]\nfile = "{name}.ipynb"\ntitle = "{name}"\nneeds = {needed}\n')
-    (folder / "course.toml").write_text("\n".join(entries))
-    return folder
 
 
 def record_of(out: Path) -> dict:
@@ -55,7 +38,12 @@ def silent():
     return lines
 
 
-def test_course_runs_in_order_passes_parameters_and_skips_what_is_done(tmp_path, silent):
+def test_course_runs_in_order_passes_parameters_and_skips_what_is_done(tmp_path, silent, capfd, monkeypatch):
+    foreign = tmp_path / "jupyter" / "kernels" / "python3"
+    foreign.mkdir(parents=True)
+    (foreign / "kernel.json").write_text('{"argv": ["/bin/false"], "display_name": "x", "language": "python"}')
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
     cells = {
         "01_first": [SAVE.format(name="first")],
         "02_second": [
@@ -68,6 +56,7 @@ def test_course_runs_in_order_passes_parameters_and_skips_what_is_done(tmp_path,
     arguments = {"profile": "smoke", "seed": 7, "out": out, "notebooks_dir": folder, "say": silent.append}
     record = run_course("phantoms:240", **arguments)
     assert record == record_of(out)
+    assert capfd.readouterr() == ("", "")
     assert record["status"] == "done"
     assert record["parameters"] == {"data": "phantoms:240", "profile": "smoke", "seed": 7}
     assert json.loads((out / "records" / "first.json").read_text()) == ["phantoms:240", "smoke", 7]
@@ -178,7 +167,7 @@ def test_stopped_run_is_resumed_without_running_finished_notebooks_again(tmp_pat
     [
         ({"profile": "fast"}, "unknown profile 'fast'"),
         ({"seed": -1}, "seed -1"),
-        ({"data": "nowhere"}, "data folder nowhere does not exist"),
+        ({"data": "nowhere"}, "nowhere does not exist"),
         ({"data": "phantoms:many"}, "number of files"),
         ({"only": ["99"]}, "'99' is not a notebook"),
         ({"only": ["0"]}, "fits 01_first and 02_second"),
@@ -212,17 +201,19 @@ def test_unusable_folders_are_refused(tmp_path):
     folder = write_course(tmp_path / "notebooks", {"01_first": ["a = 1"]})
     with pytest.raises(CourseError, match=r"no course\.toml"):
         run_course(out=tmp_path / "run", notebooks_dir=tmp_path)
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "read.txt").touch()
-    with pytest.raises(CourseError, match="holds no image"):
-        run_course(str(tmp_path / "data"), out=tmp_path / "run", notebooks_dir=folder)
-    (tmp_path / "data" / "a.png").touch()
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "read.txt").touch()
+    with pytest.raises(CourseError, match="no class folders with images"):
+        run_course(str(data), out=tmp_path / "run", notebooks_dir=folder)
+    (data / "glioma").mkdir()
+    (data / "glioma" / "a.png").touch()
     with pytest.raises(CourseError, match="lies in the data folder"):
-        run_course(str(tmp_path / "data"), out=tmp_path / "data" / "run", notebooks_dir=folder)
+        run_course(str(data), out=data / "run", notebooks_dir=folder)
+    with pytest.raises(CourseError, match="is a single file"):
+        run_course(str(data / "glioma" / "a.png"), out=tmp_path / "run", notebooks_dir=folder)
     with pytest.raises(CourseError, match="is a file"):
-        run_course(str(tmp_path / "data" / "a.png"), out=tmp_path / "run", notebooks_dir=folder)
-    with pytest.raises(CourseError, match="is a file"):
-        run_course(str(tmp_path / "data"), out=folder / "course.toml", notebooks_dir=folder)
+        run_course(str(data), out=folder / "course.toml", notebooks_dir=folder)
 
 
 def test_fresh_starts_again_and_other_files_stay(tmp_path, silent):
@@ -274,12 +265,12 @@ def test_stamp_changes_with_everything_a_result_depends_on(tmp_path):
     moved = {**base, "parameters": {"seed": 0, "run_dir": "elsewhere"}}
     assert lesson_stamp(**moved) == stamps[0]
 
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "a.png").write_bytes(b"1")
-    before = data_stamp(str(tmp_path / "data"))
-    assert before == data_stamp(str(tmp_path / "data"))
-    (tmp_path / "data" / "b.png").write_bytes(b"1")
-    assert before != data_stamp(str(tmp_path / "data"))
+    (tmp_path / "data" / "glioma").mkdir(parents=True)
+    (tmp_path / "data" / "glioma" / "a.png").write_bytes(b"1")
+    path, before = check_data(str(tmp_path / "data"))
+    assert (path, before) == check_data(str(tmp_path / "data"))
+    (tmp_path / "data" / "glioma" / "b.png").write_bytes(b"1")
+    assert before != check_data(path)[1]
 
     (tmp_path / "package").mkdir()
     (tmp_path / "package" / "losses.py").write_text("a = 1")
