@@ -1,0 +1,215 @@
+"""The `brainssl` command. Each command imports what it needs when it is called, so that --help answers at once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from brainssl_utils.errors import CourseError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from brainssl_utils.data.splits import Split
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="A course on self-supervised learning for brain-MRI tumour images with few labels. Not for diagnosis.",
+)
+data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at the images before any training.")
+app.add_typer(data_app, name="data")
+
+Data = Annotated[str, typer.Option(help="phantoms, or a folder with the archives or class folders.")]
+Profile = Annotated[str, typer.Option(help="Size of the run: smoke, quick or paper.")]
+Seed = Annotated[int, typer.Option(help="A whole number; the same seed gives the same run.")]
+Notebooks = Annotated[Path | None, typer.Option(help="Folder of the notebooks; the project's own by default.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from brainssl_utils import __version__
+
+        typer.echo(f"brainssl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def course(
+    data: Data = "phantoms",
+    profile: Profile = "quick",
+    seed: Seed = 0,
+    out: Annotated[Path, typer.Option(help="Folder of the run; call again with it to go on.")] = Path("runs/course"),
+    only: Annotated[str | None, typer.Option(help="Notebooks to run, by number or name: 04,05.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Remove what an earlier run left in --out first.")] = False,
+    notebooks: Notebooks = None,
+) -> None:
+    """Run the notebooks in order; goes on after a stop."""
+    from brainssl_utils.course import run_course
+    from brainssl_utils.notebook_run import NotebookError
+
+    picked = None if only is None else [name for name in only.split(",") if name.strip()]
+    try:
+        run_course(data, profile, seed, out, picked, fresh, notebooks)
+    except NotebookError as error:
+        copy = out / "notebooks" / f"{error.notebook}.failed.ipynb"
+        typer.echo(f"error: {error}", err=True)
+        if copy.exists():
+            typer.echo(f"What ran up to there, with the full error: {copy}", err=True)
+        typer.echo(f"The same command goes on with {error.notebook}.", err=True)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        typer.echo("interrupted: the same command goes on with the notebook that was running.", err=True)
+        raise typer.Exit(130) from None
+
+
+@data_app.command()
+def prepare(
+    data: Annotated[str, typer.Argument(metavar="DIR", help="A folder with the archives or class folders.")],
+    size: Annotated[int, typer.Option(help="Side of the square images, pixels.")] = 96,
+    seed: Seed = 0,
+) -> None:
+    """Read, merge and cache the images; report problems, duplicates and what they do to a split."""
+    if size < 8:
+        raise CourseError(f"--size {size}: at least 8 pixels are needed; the course uses 96.")
+    from brainssl_utils.data.corpus import load_corpus
+    from brainssl_utils.data.duplicates import overlap_table
+    from brainssl_utils.data.splits import grouped_split, leakage, paper_split
+
+    corpus = load_corpus(data, image_size=size)
+    groups = corpus.table["group"].nunique()
+    typer.echo(f"{corpus.name}: {len(corpus)} images in {groups} groups of duplicates, {size} x {size} pixels.")
+    _show("Images by class and source", corpus.summary())
+    if len(corpus.problems):
+        _show(f"Problems ({len(corpus.problems)})", corpus.problems, index=False)
+    else:
+        typer.echo("\nProblems: none")
+    _show("Groups that two sources share", overlap_table(corpus))
+    for make in (paper_split, grouped_split):
+        split = make(corpus, seed=seed)
+        sizes = f"{len(split.train)} labelled, {len(split.unlabeled)} unlabelled, {len(split.test)} test"
+        _show(f"Split {split.name} ({sizes}): test images with a twin", leakage(corpus, split), index=False)
+
+
+@app.command()
+def train(
+    method: Annotated[
+        str, typer.Argument(help="For instance supervised, simclr, barlow_twins, nnclr, proposed_model.")
+    ],
+    data: Data = "phantoms",
+    profile: Profile = "quick",
+    seed: Seed = 0,
+    out: Annotated[Path, typer.Option(help="Folder for the record and the checkpoint.")] = Path("runs/train"),
+    protocol: Annotated[str, typer.Option(help="published (each row as in the study) or fair (one for all).")] = "fair",
+    split: Annotated[str, typer.Option(help="grouped (duplicates kept together) or published (as in the study).")] = (
+        "grouped"
+    ),
+) -> None:
+    """Train one method and score it once; goes on after a stop."""
+    from brainssl_utils.files import check_writable
+    from brainssl_utils.settings import get_profile
+
+    sizes = get_profile(profile)
+    make_split = _splitter(split)
+    check_writable(out)
+    from brainssl_utils.data.corpus import load_corpus
+    from brainssl_utils.methods import make_method
+    from brainssl_utils.training import fit
+
+    make_method(method, protocol, sizes.image_size)  # a wrong name is told before the images are read
+    corpus = load_corpus(data)
+    model = make_method(method, protocol, sizes.image_size, seed=seed, n_classes=len(corpus.classes))
+    try:
+        run = fit(model, corpus, make_split(corpus, seed), sizes, seed, out)
+    except KeyboardInterrupt:
+        typer.echo("interrupted: the same command goes on from the last whole epoch.", err=True)
+        raise typer.Exit(130) from None
+    low, high = run.test["ci95"]
+    note = " (synthetic images)" if corpus.synthetic else ""
+    typer.echo(
+        f"{run.name}: {run.test['correct']} of {run.test['n']} test images right{note}, "
+        f"{run.test['accuracy']:.1%} [{low:.1%}, {high:.1%}]"
+    )
+    typer.echo(f"record: {run.path}")
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs, or record files.")],
+    csv: Annotated[Path | None, typer.Option(help="Also write the table to this file.")] = None,
+) -> None:
+    """Print one row a trained model, from the records of runs."""
+    from brainssl_utils.files import atomic_path
+    from brainssl_utils.records import read_records, records_table
+
+    table = records_table(read_records(runs))
+    typer.echo(_text(table, index=False))
+    if csv is not None:
+        with atomic_path(csv) as temporary:
+            table.to_csv(temporary, index=False)
+        typer.echo(f"written: {csv}")
+
+
+@app.command()
+def student(
+    out: Annotated[Path, typer.Argument(help="Folder for the copy; nothing in it is overwritten.")],
+    notebooks: Notebooks = None,
+) -> None:
+    """Copy the notebooks without their solutions."""
+    from brainssl_utils.student import write_student_copy
+
+    files = write_student_copy(out, notebooks)
+    typer.echo(f"{len(files)} notebooks without solutions: {out}")
+
+
+def _splitter(name: str) -> Callable[..., Split]:
+    from brainssl_utils.data import splits
+
+    makers: dict[str, Callable[..., Split]] = {"grouped": splits.grouped_split, "published": splits.paper_split}
+    if name not in makers:
+        raise CourseError(f"unknown split '{name}'. Choose one of: {', '.join(makers)}.")
+    return makers[name]
+
+
+def _show(title: str, table: pd.DataFrame, index: bool = True) -> None:
+    typer.echo(f"\n{title}\n{_text(table, index)}")
+
+
+def _text(table: pd.DataFrame, index: bool = True) -> str:
+    return table.to_string(index=index, na_rep="-", float_format=lambda value: f"{value:.3f}")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command; a user's mistake is one line on stderr and exit code 2."""
+    try:
+        app(args=None if arguments is None else list(arguments), prog_name="brainssl")
+    except CourseError as error:
+        sys.exit(_fail(str(error)))
+    except OSError as error:
+        if error.filename is None or error.strerror is None:
+            raise
+        sys.exit(_fail(f"{error.filename}: {error.strerror}"))
+
+
+def _fail(message: str) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    main()

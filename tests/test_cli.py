@@ -1,0 +1,147 @@
+"""The command: it does what it says, and a user's mistake is one line and exit code 2."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+from tiny_course import write_course
+
+from brainssl_utils import cli
+
+
+def run(*arguments: object) -> int:
+    """Call the command in this process; return its exit code."""
+    try:
+        cli.main([str(argument) for argument in arguments])
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+def assert_one_error(capsys: pytest.CaptureFixture[str], *words: str) -> None:
+    output = capsys.readouterr()
+    lines = output.err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: "), output.err
+    assert all(word in lines[0] for word in words), lines[0]
+
+
+def test_course_runs_picked_notebooks_and_reports_a_failing_one(tmp_path, capsys):
+    folder = write_course(tmp_path / "notebooks", {"01_first": ["a = 1"], "02_second": ["raise KeyError('b')"]})
+    out = tmp_path / "run"
+    course = ("course", "--profile", "smoke", "--out", out, "--notebooks", folder)
+    assert run(*course, "--only", "01") == 0
+    assert "[1/1] 01_first: done" in capsys.readouterr().out
+    assert json.loads((out / "run.json").read_text())["status"] == "done"
+    assert run(*course) == 1
+    error = capsys.readouterr().err
+    assert "error: 02_second stopped at cell 3 (raise KeyError('b')): KeyError: 'b'" in error
+    assert "02_second.failed.ipynb" in error and "goes on with 02_second" in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("course", "--profile", "fast"), ("unknown profile 'fast'", "smoke, quick, paper")),
+        (("course", "--seed", "-1"), ("seed -1",)),
+        (("course", "--data", "no/such/folder"), ("no/such/folder", "does not exist")),
+        (("course", "--notebooks", "no/such/folder"), ("no course.toml",)),
+        (("data", "prepare", "no/such/folder"), ("no/such/folder",)),
+        (("data", "prepare", "phantoms:240", "--size", "0"), ("--size 0",)),
+        (("train", "simclr", "--profile", "fast"), ("unknown profile 'fast'",)),
+        (("train", "simclr", "--split", "random"), ("unknown split 'random'", "grouped, published")),
+        (("train", "simclear"), ("unknown method 'simclear'", "simclr")),
+        (("train", "simclr", "--protocol", "best"), ("unknown protocol 'best'",)),
+        (("report", "no/such/run"), ("no/such/run",)),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    assert run(*arguments) == 2
+    assert_one_error(capsys, *words)
+
+
+def test_folder_that_cannot_be_written_is_a_mistake_told_in_one_line(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    folder = write_course(tmp_path / "notebooks", {"01_first": ["a = 1"]})
+    assert run("course", "--notebooks", folder, "--out", tmp_path / "file") == 2
+    assert_one_error(capsys, "is a file")
+    if os.geteuid() == 0:
+        pytest.skip("root may write anywhere")
+    (tmp_path / "closed").mkdir(mode=0o500)
+    assert run("course", "--notebooks", folder, "--out", tmp_path / "closed" / "run") == 2
+    assert_one_error(capsys, "closed")
+
+
+def test_operating_system_errors_name_the_path(capsys, monkeypatch):
+    def refuse(**options: object) -> None:
+        raise PermissionError(13, "Permission denied", "a/closed/folder")
+
+    monkeypatch.setattr(cli, "app", refuse)
+    assert run("course") == 2
+    assert_one_error(capsys, "a/closed/folder: Permission denied")
+
+
+def test_unknown_option_is_refused(capsys):
+    assert run("course", "--seeds", "1") == 2
+    assert "--seeds" in capsys.readouterr().err
+
+
+def test_help_loads_nothing_heavy():
+    program = (
+        "import sys\nfrom brainssl_utils import cli\n"
+        "try:\n    cli.main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "print('heavy:', {'torch', 'papermill', 'pandas', 'nbformat', 'matplotlib'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert "heavy: set()" in done.stdout
+    assert all(name in done.stdout for name in ("course", "data", "train", "report", "student"))
+
+
+def test_student_copy_has_exercises_but_no_solutions_and_overwrites_nothing(tmp_path, capsys):
+    folder = write_course(tmp_path / "notebooks", {"01_first": ["exercise = 1", "solution = 2"]})
+    notebook = nbformat.read(folder / "01_first.ipynb", as_version=4)
+    notebook.cells[-2].metadata["tags"] = ["exercise"]
+    notebook.cells[-1].metadata["tags"] = ["solution", "hide-cell"]
+    nbformat.write(notebook, folder / "01_first.ipynb")
+    out = tmp_path / "class"
+    assert run("student", out, "--notebooks", folder) == 0
+    copy = nbformat.read(out / "01_first.ipynb", as_version=4)
+    nbformat.validate(copy)
+    assert [cell.source for cell in copy.cells[-1:]] == ["exercise = 1"]
+    assert [cell.id for cell in copy.cells] == [cell.id for cell in notebook.cells[:-1]]
+    capsys.readouterr()
+    assert run("student", out, "--notebooks", folder) == 2
+    assert_one_error(capsys, "already holds 01_first.ipynb")
+
+
+def test_data_prepare_prints_summary_problems_duplicates_and_leakage(capsys):
+    assert run("data", "prepare", "phantoms:240") == 0
+    output = capsys.readouterr().out
+    for words in ("images in", "Images by class and source", "glioma", "Problems", "Groups that two sources share"):
+        assert words in output
+    assert "Split as published" in output and "Split grouped" in output and "threshold" in output
+
+
+def test_train_writes_a_record_that_report_tabulates(tmp_path, capsys):
+    out = tmp_path / "run"
+    assert run("train", "simclr", "--data", "phantoms:240", "--profile", "smoke", "--seed", 3, "--out", out) == 0
+    output = capsys.readouterr().out
+    assert "synthetic" in output and "record:" in output
+    (record,) = (out / "records").glob("*.json")
+    assert json.loads(record.read_text())["seed"] == 3
+    assert run("report", out, "--csv", tmp_path / "table.csv") == 0
+    assert "simclr" in capsys.readouterr().out
+    table = pd.read_csv(tmp_path / "table.csv")
+    assert list(table["method"]) == ["simclr"] and list(table["seed"]) == [3]
+
+
+def test_command_is_installed():
+    assert (Path(sys.executable).parent / "brainssl").exists()
