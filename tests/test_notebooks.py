@@ -1,0 +1,124 @@
+"""Every notebook keeps the conventions and runs from its first cell to its last."""
+
+from __future__ import annotations
+
+import re
+import statistics
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from brainssl_utils.course import run_course
+from brainssl_utils.course_plan import Lesson, find_notebooks, read_course
+from brainssl_utils.notebook_run import first_problem
+
+FOLDER = Path(__file__).parents[1] / "notebooks"
+PATHS = sorted(FOLDER.glob("*.ipynb"))
+LESSONS = read_course(find_notebooks(FOLDER))
+PARAMETERS = ["data", "profile", "seed", "run_dir"]
+
+
+def tags(cell: nbformat.NotebookNode) -> list[str]:
+    return cell.metadata.get("tags", [])
+
+
+def lines(cell: nbformat.NotebookNode) -> int:
+    return len(cell.source.splitlines())
+
+
+def code(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def words(notebook: nbformat.NotebookNode) -> int:
+    """Words of prose: formulas, code blocks and table rules are not counted."""
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    text = re.sub(r"```.*?```|\$\$.*?\$\$|\$[^$\n]*\$|<[^>]+>", " ", text, flags=re.DOTALL)
+    return len(re.findall(r"[A-Za-zÀ-ž][\w'’-]*", text))
+
+
+@pytest.fixture(params=PATHS, ids=lambda path: path.stem)
+def notebook(request: pytest.FixtureRequest) -> nbformat.NotebookNode:
+    return nbformat.read(request.param, as_version=nbformat.NO_CONVERT)
+
+
+def test_course_lists_every_notebook_and_every_listed_notebook_exists():
+    assert [lesson.path.name for lesson in LESSONS] == [path.name for path in PATHS]
+
+
+def test_notebook_is_valid_and_holds_no_outputs(notebook):
+    assert (notebook.nbformat, notebook.nbformat_minor) >= (4, 5)
+    nbformat.validate(notebook)
+    ids = [cell.id for cell in notebook.cells]
+    assert len(set(ids)) == len(ids)
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert not [cell.id for cell in code(notebook) if cell.outputs or cell.execution_count is not None]
+    assert not [cell.id for cell in notebook.cells if not cell.source.strip()]
+
+
+def test_notebook_opens_with_its_title_a_box_and_the_parameters(notebook):
+    first = notebook.cells[0]
+    assert first.cell_type == "markdown" and re.match(r"# \S", first.source)
+    box = "\n".join(cell.source for cell in notebook.cells[:2] if cell.cell_type == "markdown")
+    assert re.search(r"^>|^\||<div|:::", box, re.MULTILINE), "no box beside the title"
+    assert re.search(r"\bminutes?\b", box), "the box tells no minutes"
+    (parameters,) = [cell for cell in notebook.cells if "parameters" in tags(cell)]
+    assert parameters is code(notebook)[0]
+    assert re.findall(r"^(\w+)\s*(?::[^=]+)?=", parameters.source, re.MULTILINE) == PARAMETERS
+    assert 'data = "phantoms"' in parameters.source and 'profile = "quick"' in parameters.source
+
+
+def test_notebook_has_the_rhythm_of_a_lesson(notebook):
+    cells = code(notebook)
+    assert 2000 <= words(notebook) <= 4000
+    assert 20 <= len(cells) <= 45
+    assert statistics.median(map(lines, cells)) <= 12
+    assert not [cell.id for cell in cells if lines(cell) > 40]
+    kinds = "".join(cell.cell_type[0] for cell in notebook.cells)
+    assert "ccc" not in kinds, "three code cells in a row"
+    assert sum("plots." in cell.source for cell in cells) >= 5
+
+
+def test_every_exercise_is_followed_by_its_solution(notebook):
+    cells = notebook.cells
+    exercises = [index for index, cell in enumerate(cells) if "exercise" in tags(cell)]
+    solutions = [index for index, cell in enumerate(cells) if "solution" in tags(cell)]
+    assert len(exercises) >= 2
+    assert solutions == [index + 1 for index in exercises]
+    for index in solutions:
+        assert cells[index].cell_type == "code" and "hide-cell" in tags(cells[index])
+        checkers = [set(re.findall(r"\bcheck_\w+", cells[i].source)) for i in (index - 1, index)]
+        assert checkers[0] and checkers[0] == checkers[1], "exercise and solution call the same checker"
+
+
+def test_notebook_installs_nothing_and_names_no_machine(notebook):
+    source = "\n".join(cell.source for cell in code(notebook))
+    assert not re.search(r"^\s*[!%]|\bpip3? install|\bget_ipython\b|\bsys\.exit\b", source, re.MULTILINE)
+    assert not re.search(r"""["'](/(?!/)\w|~|[A-Za-z]:\\)""", source), "an absolute path"
+    for target in re.findall(r"savefig\(([^)]*)", source):
+        assert "run_dir" in target or "figures" in target, "figures belong in the run's folder"
+
+
+def test_smoke_run_executes_every_notebook(tmp_path_factory):
+    """The course itself at its smallest, on few phantoms: what makes the numbers small changes no line of code."""
+    present = {path.stem for path in PATHS}
+    runnable = [lesson for lesson in LESSONS if {lesson.name, *lesson.needs} <= present]
+    assert runnable, "course.toml lists notebooks, the folder holds none of them"
+    out = tmp_path_factory.mktemp("smoke")
+    record = run_course("phantoms:240", "smoke", 0, out, only=[lesson.name for lesson in runnable])
+    assert record["status"] == "done"
+    for lesson in runnable:
+        assert_executed(lesson, out)
+    listed = {name for entry in record["notebooks"].values() for name in entry["records"]}
+    assert listed == {file.name for file in (out / "records").glob("*.json")}
+    assert list((out / "figures").iterdir())
+
+
+def assert_executed(lesson: Lesson, out: Path) -> None:
+    executed = nbformat.read(out / "notebooks" / lesson.path.name, as_version=4)
+    assert first_problem(executed, lesson.name) is None
+    figures = [output for cell in code(executed) for output in cell.outputs if "image/png" in output.get("data", {})]
+    assert len(figures) >= 5, f"{lesson.name} shows {len(figures)} figures"
+    text = "".join(output.text for cell in code(executed) for output in cell.outputs if output.output_type == "stream")
+    assert "not yet" in text and "correct" in text, "an untouched exercise says not yet, its solution is correct"
