@@ -244,7 +244,8 @@ def _own_kernel() -> type:
     class OwnKernel(AsyncKernelManager):
         @property
         def kernel_spec(self) -> KernelSpec:
-            return KernelSpec(**get_kernel_dict())
+            # Its own log is silenced: it reports every shutdown after a failed cell as an error of its own.
+            return KernelSpec(**get_kernel_dict(["--log-level=CRITICAL"]))
 
         @default("transport_encryption")
         def _encrypt(self) -> str:

@@ -95,7 +95,7 @@ def test_every_exercise_is_followed_by_its_solution(notebook):
 def test_notebook_installs_nothing_and_names_no_machine(notebook):
     source = "\n".join(cell.source for cell in code(notebook))
     assert not re.search(r"^\s*[!%]|\bpip3? install|\bget_ipython\b|\bsys\.exit\b", source, re.MULTILINE)
-    assert not re.search(r"""["'](/(?!/)\w|~|[A-Za-z]:\\)""", source), "an absolute path"
+    assert not re.search(r"""["'](/(?!/)\w|~/|[A-Za-z]:\\)""", source), "an absolute path"
     for target in re.findall(r"savefig\(([^)]*)", source):
         assert "run_dir" in target or "figures" in target, "figures belong in the run's folder"
 
