@@ -151,6 +151,15 @@ def test_knn_takes_fewer_images_than_neighbours_and_classes_with_gaps() -> None:
     assert single.validation_accuracy is None and single.chosen["k"] == 1
 
 
+def test_settings_are_chosen_on_labels_that_were_not_fitted() -> None:
+    for n, expected in ((4, 0), (12, 3), (123, 5), (600, 1)):
+        y = np.arange(n) % 4
+        folds = probes.stratified_folds(y, seed=1)
+        assert len(folds) == expected
+        for fit, validate in folds:
+            assert sorted([*fit, *validate]) == list(range(n)) and set(y[validate]) == set(range(4))
+
+
 @pytest.mark.parametrize("probe", [evaluation.linear_probe, evaluation.knn_probe])
 def test_probes_refuse_what_they_cannot_read(probe: Any) -> None:
     x, y = blobs(20, 5, 0)
