@@ -177,7 +177,9 @@ def grouped_split(
     not used for testing, since all but one of their images would be lost.
 
     Args:
-        corpus, seed, test, train, classes, unlabeled: as in `paper_split`.
+        corpus, seed, train, classes, unlabeled: as in `paper_split`.
+        test: number of test images; by default 308 of 7,671, and up to 308 or an eighth of a smaller corpus, since 4 %
+            of a small corpus could not tell two methods apart.
         one_per_group: test on one image of a group; the group's other images then go nowhere (`unused`).
         by: "group", or "patient" to keep patients whole too (see `patient_split`).
 
@@ -194,6 +196,8 @@ def grouped_split(
         raise CourseError(f"by={by!r}: choose 'group' or 'patient'.")
     rows, _ = _eligible(corpus, classes)
     units = number_by_first(groups(corpus)[rows])
+    if test is None and SMALLEST <= len(rows) // 8 and len(rows) < PAPER_SIZES["all"]:
+        test = min(PAPER_SIZES["test"], len(rows) // 8)
     parameters = {"test": test, "train": train, "classes": classes, "unlabeled": unlabeled}
     parameters |= {"one_per_group": one_per_group, "unit": "group"}
     return _unit_split(corpus, "grouped", seed, parameters, rows, units)
