@@ -99,7 +99,7 @@ def prepare(
         _show(f"Problems ({len(corpus.problems)})", corpus.problems, index=False)
     else:
         typer.echo("\nProblems: none")
-    _show("Groups that two sources share", overlap_table(corpus))
+    _show("Images of a source that have a twin, by where the twin is", overlap_table(corpus))
     for make in (paper_split, grouped_split):
         split = make(corpus, seed=seed)
         sizes = f"{len(split.train)} labelled, {len(split.unlabeled)} unlabelled, {len(split.test)} test"

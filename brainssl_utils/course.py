@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import shutil
 import time
@@ -198,9 +199,10 @@ def _forget(out: Path, record: dict[str, Any], names: Sequence[str] | None) -> N
     for name in names:
         entry = record["notebooks"].pop(name, {})
         (out / "notebooks" / f"{name}.ipynb").unlink(missing_ok=True)
-        for stem in (Path(made).stem for made in entry.get("records", [])):
-            for made in (out / "records" / f"{stem}.json", out / "checkpoints" / f"{stem}.ckpt"):
-                made.unlink(missing_ok=True)
+        for record_name in entry.get("records", []):
+            (out / "records" / record_name).unlink(missing_ok=True)
+            for made in (out / "checkpoints").glob(f"{glob.escape(Path(record_name).stem)}.*"):
+                made.unlink()
 
 
 def _only_one_run(out: Path) -> Any:

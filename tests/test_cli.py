@@ -125,7 +125,7 @@ def test_student_copy_has_exercises_but_no_solutions_and_overwrites_nothing(tmp_
 def test_data_prepare_prints_summary_problems_duplicates_and_leakage(capsys):
     assert run("data", "prepare", "phantoms:240") == 0
     output = capsys.readouterr().out
-    for words in ("images in", "Images by class and source", "glioma", "Problems", "Groups that two sources share"):
+    for words in ("images in", "Images by class and source", "glioma", "Problems", "have a twin"):
         assert words in output
     assert "Split as published" in output and "Split grouped" in output and "threshold" in output
 
@@ -138,9 +138,9 @@ def test_train_writes_a_record_that_report_tabulates(tmp_path, capsys):
     (record,) = (out / "records").glob("*.json")
     assert json.loads(record.read_text())["seed"] == 3
     assert run("report", out, "--csv", tmp_path / "table.csv") == 0
-    assert "simclr" in capsys.readouterr().out
+    assert "SimCLR" in capsys.readouterr().out
     table = pd.read_csv(tmp_path / "table.csv")
-    assert list(table["method"]) == ["simclr"] and list(table["seed"]) == [3]
+    assert list(table["method"]) == ["SimCLR"] and list(table["seed"]) == [3]
 
 
 def test_command_is_installed():

@@ -223,11 +223,12 @@ def test_fresh_starts_again_and_other_files_stay(tmp_path, silent):
     run_course(seed=0, **arguments)
     (out / "my notes.txt").touch()
     (out / "checkpoints").mkdir()
-    (out / "checkpoints" / "first.ckpt").touch()
+    for name in ("first.ckpt", "first.key", "second.ckpt"):
+        (out / "checkpoints" / name).touch()
     record = out / "records" / "second.json"
     times = [(file, file.stat().st_mtime_ns) for file in (record, out / "notebooks" / "02_second.ipynb")]
     run_course(seed=0, only=["01"], fresh=True, **arguments)
-    assert not (out / "checkpoints" / "first.ckpt").exists()
+    assert [file.name for file in (out / "checkpoints").iterdir()] == ["second.ckpt"]
     assert times == [(file, file.stat().st_mtime_ns) for file, _ in times]
     with pytest.raises(CourseError, match="seed 0"):
         run_course(seed=1, only=["01"], fresh=True, **arguments)
