@@ -160,12 +160,13 @@ def _group(
     for (place, root, parent), members in units.items():
         layout = recognise({p.folder for p in members}, (p.entry.name for p in members), parent) or ""
         for p in members:
-            row = manifest.get(p.entry.shown)
+            row = manifest.get(_unzipped(p.entry))
             groups[place, root, row["source"] if row else layout].append(p)
     named = []
     for (place, root, layout), members in groups.items():
         own = root.rpartition("/")[2] or (place.rpartition("/")[2][:-4] if place else "") or listing.name
-        named.append((layout or own, members))
+        # A phantom folder that lost its manifest is still no real archive, for all its layout.
+        named.append((own if own.startswith("phantom-") else layout or own, members))
     # Where one archive's parts differ in what they look like, the larger one comes first.
     return sorted(named, key=lambda pair: (pair[0], -len(pair[1]), pair[1][0].entry.place, pair[1][0].root))
 
@@ -199,7 +200,7 @@ def _drop_second_copies(
 
 
 def _item(name: str, placed: _Placed, manifest: dict[str, dict[str, str]]) -> Item:
-    row = manifest.get(placed.entry.shown, {})
+    row = manifest.get(_unzipped(placed.entry), {})
     return Item(placed.entry, name, placed.path, placed.class_name, row.get("patient", ""), row.get("plane", ""))
 
 
@@ -230,10 +231,10 @@ def _report_empty(listing: Listing, placed: list[_Placed], problems: list[Proble
 
 
 def _read_manifest(listing: Listing, problems: list[Problem]) -> dict[str, dict[str, str]]:
-    """Rows of a phantom set's `manifest.csv`, keyed by the path of the image below the listing's root."""
+    """Rows of a phantom set's `manifest.csv`, keyed by the image's path below the listing's root."""
     rows: dict[str, dict[str, str]] = {}
     for entry in listing.entries:
-        if entry.place or entry.name != "manifest.csv":
+        if entry.name != "manifest.csv":
             continue
         try:
             with open_place(listing.root, entry.place) as opened:
@@ -244,9 +245,14 @@ def _read_manifest(listing: Listing, problems: list[Problem]) -> dict[str, dict[
         reader = csv.DictReader(io.StringIO(text))
         if not set(reader.fieldnames or ()) >= _MANIFEST_COLUMNS:
             continue
-        prefix = "/".join(entry.folders)
-        rows.update({f"{prefix}/{row['path']}" if prefix else row["path"]: row for row in reader})
+        prefix = _unzipped(entry).removesuffix(entry.name)
+        rows.update({prefix + row["path"]: row for row in reader})
     return rows
+
+
+def _unzipped(entry: Entry) -> str:
+    """The path a file has, or would have if its zips were folders."""
+    return re.sub(r"\.zip/", "/", entry.shown, flags=re.IGNORECASE)
 
 
 def _where(members: list[_Placed]) -> str:

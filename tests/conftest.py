@@ -1,0 +1,31 @@
+"""Fixtures shared by the tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from brainssl_utils.data.corpus import Corpus, load_corpus
+
+
+@pytest.fixture(scope="session")
+def archives() -> Path:
+    """The folder with the three archives; the test is skipped where there is none."""
+    folder = Path(os.environ.get("BRAINSSL_ARCHIVES") or Path(__file__).parents[2] / "shared" / "data")
+    if not list(folder.glob("*.zip")):
+        pytest.skip(f"no archives in {folder}: set BRAINSSL_ARCHIVES to a folder that holds the three zips")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def archives_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder for the archives, shared by the tests of one run."""
+    return tmp_path_factory.mktemp("archives-cache")
+
+
+@pytest.fixture(scope="session")
+def real_corpus(archives: Path, archives_cache: Path) -> Corpus:
+    """The merge of the three archives, loaded once a run."""
+    return load_corpus(archives, cache_dir=archives_cache, progress=False)
