@@ -10,6 +10,14 @@ from brainssl_utils.plots.base import (
     show,
     tidy,
 )
+from brainssl_utils.plots.contrastive import (
+    grouped_bars,
+    line_plot,
+    maps_over_image,
+    matrices,
+    neighbour_grid,
+    two_view_diagram,
+)
 from brainssl_utils.plots.training import (
     compare_curves,
     confusion_matrices,
@@ -25,11 +33,17 @@ __all__ = [
     "compare_curves",
     "confusion_matrices",
     "embedding",
+    "grouped_bars",
     "image_grid",
     "image_panel",
     "interval_bars",
+    "line_plot",
+    "maps_over_image",
+    "matrices",
+    "neighbour_grid",
     "new_figure",
     "show",
     "tidy",
     "training_curves",
+    "two_view_diagram",
 ]
