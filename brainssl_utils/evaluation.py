@@ -190,7 +190,8 @@ def _labelled(corpus: Corpus, split: Split, labels: Rows | None, seed: int) -> t
     if len(split.validation) and np.array_equal(rows, split.train):
         fold = np.arange(len(rows)), len(rows) + np.arange(len(split.validation))
         return np.concatenate([rows, split.validation]), [fold]
-    return rows, stratified_folds(np.asarray(corpus.labels)[rows], seed)
+    group = corpus.table["group"].to_numpy()[rows]
+    return rows, stratified_folds(np.asarray(corpus.labels)[rows], seed, groups=group)
 
 
 def _check_curve(models: Mapping[str, Any], seeds: list[int], kinds: Sequence[str], own: Mapping[str, Any]) -> None:

@@ -107,17 +107,22 @@ def knn_probe_folds(
     return Probe(_knn(x, y, test_x, k, temperature), chosen, accuracy)
 
 
-def stratified_folds(y: Labels, seed: int = 0, n: int = 5) -> list[Fold]:
-    """Index pairs (fit, validate) for choosing inside the labels; none where the rarest class has a single image.
+def stratified_folds(y: Labels, seed: int = 0, n: int = 5, groups: Array | None = None) -> list[Fold]:
+    """Index pairs (fit, validate) for choosing inside the labels; none where a class has a single image (or group).
 
-    From 500 labels on, one pair is enough: a fifth of them validates.
+    Args:
+        y: class codes.
+        seed: of the draw.
+        n: number of pairs, lowered to what the rarest class allows. From 500 labels on, the first pair is enough.
+        groups: duplicate groups; none is on both sides, or copies would make close memory look like the best choice.
     """
-    from sklearn.model_selection import StratifiedKFold
+    from sklearn.model_selection import StratifiedGroupKFold
 
-    n = min(n, int(np.unique(y, return_counts=True)[1].min()))
+    groups = np.arange(len(y)) if groups is None else np.asarray(groups)
+    n = min(n, *(len(np.unique(groups[y == label])) for label in np.unique(y)))
     if n < 2:
         return []
-    folds = list(StratifiedKFold(n, shuffle=True, random_state=seed).split(np.zeros(len(y)), y))
+    folds = list(StratifiedGroupKFold(n, shuffle=True, random_state=seed).split(y, y, groups))
     return folds if len(y) < 500 else folds[:1]
 
 

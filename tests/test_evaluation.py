@@ -158,6 +158,10 @@ def test_settings_are_chosen_on_labels_that_were_not_fitted() -> None:
         assert len(folds) == expected
         for fit, validate in folds:
             assert sorted([*fit, *validate]) == list(range(n)) and set(y[validate]) == set(range(4))
+    y, groups = np.arange(120) % 4, np.arange(120) % 4 + 4 * (np.arange(120) // 12)  # ten groups a class, of three each
+    for fit, validate in probes.stratified_folds(y, groups=groups):
+        assert not set(groups[fit]) & set(groups[validate]) and set(y[validate]) == set(range(4))
+    assert probes.stratified_folds(y, groups=y) == []
 
 
 @pytest.mark.parametrize("probe", [evaluation.linear_probe, evaluation.knn_probe])
