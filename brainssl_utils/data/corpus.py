@@ -55,7 +55,7 @@ class Corpus:
     name: str
     links: pd.DataFrame
     classes: tuple[str, ...] = CLASSES
-    _resized: dict[int, np.ndarray] = field(default_factory=dict)
+    _resized: dict[int, np.ndarray] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self.images.flags.writeable = False
@@ -217,11 +217,11 @@ def _build(listing: Listing, name: str, image_size: int, threads: int, progress:
     table.insert(list(table.columns).index("phash") + 1, "group", np.asarray(groups.group, dtype=np.int64))
     corpus = Corpus(
         images=pixels.images,
-        table=table,
-        problems=pd.DataFrame(problems, columns=list(Problem._fields)),
+        table=store.typed(table),
+        problems=store.typed(pd.DataFrame(problems, columns=list(Problem._fields))),
         fingerprint=_fingerprint(pixels, image_size),
         name=name,
-        links=groups.links,
+        links=store.typed(groups.links),
         classes=gathered.classes,
     )
     facts = {"fingerprint": corpus.fingerprint, "name": name, "classes": corpus.classes}

@@ -57,15 +57,23 @@ def load(path: Path, tables: tuple[str, ...]) -> tuple[dict[str, np.ndarray], di
     return content, frames, facts
 
 
+def typed(frame: pd.DataFrame) -> pd.DataFrame:
+    """Give each column the type it has after a round through the cache, so that both loads return the same."""
+    return frame.astype({name: _type(name) for name in frame.columns})
+
+
+def _type(column: str) -> str:
+    return "str" if column in _TEXT else _TYPES.get(column, "int64")
+
+
 def _frame(text: bytes) -> pd.DataFrame:
     header = text.partition(b"\n")[0].decode().split(",")
-    types = {name: "str" if name in _TEXT else _TYPES.get(name, "int64") for name in header}
-    numbers = {name: [""] for name in header if name not in _TEXT}
     return pd.read_csv(
         io.BytesIO(text),
-        dtype=types,
+        dtype={name: _type(name) for name in header},
         keep_default_na=False,
-        na_values=numbers,
+        na_values={name: [""] for name in header if name not in _TEXT},
         encoding_errors="surrogateescape",
         lineterminator="\n",
+        float_precision="round_trip",
     )
