@@ -27,8 +27,8 @@ class FigshareSlice:
     Attributes:
         image: (H, W) int16, intensities as published (no unit).
         mask: (H, W) bool, True inside the tumour.
-        border: (K, 2) float64, the outline drawn by hand as it is published: K points, in pixels of the array as
-            MATLAB holds it (row and column, counted from 1).
+        border: (K, 2) float64, the outline drawn by hand: the published list x1, y1, x2, y2, ... as K points, unchanged
+            (px of the published array, counted from 1).
         label: "meningioma", "glioma" or "pituitary".
         patient: the publisher's patient code.
     """
