@@ -63,8 +63,6 @@ def autocast() -> AbstractContextManager:
 def prepare() -> dict[str, str | int | bool]:
     """Apply the settings above once and return them, for printing and for the record."""
     kept = keep_freed_memory()
-    # Denormal numbers, frequent in near-dead features, are many times slower than zeros and carry no information here.
-    torch.set_flush_denormal(True)
     return {
         "accelerator": accelerator(),
         "precision": precision(),

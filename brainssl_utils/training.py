@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import sys
@@ -206,7 +207,7 @@ def fit(
     if trainer.interrupted:
         raise KeyboardInterrupt(f"training of {name} was interrupted; call again to continue")
     method.cpu().eval()
-    record = make_record(method, corpus, split, profile, seed, name, key, data, probes)
+    record = make_record(method, corpus, split, profile, seed, name, tag, key, data, probes)
     record |= {"throughput": throughput(method, batches), "device": {**records.host(), **speed}}
     record["seconds"] = round(time.perf_counter() - started, 2)
     if record_path:
@@ -261,6 +262,7 @@ def make_record(
     profile: Profile,
     seed: int,
     name: str,
+    tag: str,
     key: str,
     data: TrainingData,
     probes: tuple[str, ...],
@@ -275,6 +277,7 @@ def make_record(
         "method": method.name,
         "title": method.title,
         "protocol": method.protocol,
+        "tag": tag,
         "split": split.name,
         "split_info": split.info,
         "leakage": leak.reset_index().to_dict("records"),
@@ -326,10 +329,20 @@ def settings_key(
     digest = hashlib.sha256()
     start = [float(parameter.detach().double().abs().sum()) for parameter in method.parameters()]
     described = [method.name, method.protocol, method.config, corpus.fingerprint, asdict(profile), seed, probes, start]
+    described.append(code_digest())
     digest.update(json.dumps(described, sort_keys=True, default=str).encode())
     for rows in (labeled, split.unlabeled, split.test, split.validation):
         digest.update(np.ascontiguousarray(rows, dtype=np.int64).tobytes() + b"|")
     return digest.hexdigest()[:16]
+
+
+@functools.cache
+def code_digest() -> str:
+    """Hash the sources that a training runs through, so that a changed loss never hides behind an older record."""
+    package = Path(__file__).parent
+    names = ("training.py", "networks.py", "views.py", "masks.py", "metrics.py")
+    files = [*(package / name for name in names), *sorted((package / "methods").glob("*.py"))]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
 def run_name(method: Method, split: Split, profile: Profile, seed: int, tag: str) -> str:

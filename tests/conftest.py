@@ -29,3 +29,9 @@ def archives_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def real_corpus(archives: Path, archives_cache: Path) -> Corpus:
     """The merge of the three archives, loaded once a run."""
     return load_corpus(archives, cache_dir=archives_cache, progress=False)
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """A small corpus of phantoms."""
+    return load_corpus("phantoms:240", cache_dir=tmp_path_factory.mktemp("phantoms-cache"), progress=False)
