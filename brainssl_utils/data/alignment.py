@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from brainssl_utils.data.signatures import BAND, Floats, Ints, Signatures, over_chunks, smooth
+from brainssl_utils.data.signatures import BAND, Floats, Ints, Signatures, gaussian, over_chunks, smooth
 
 SMALLEST_OVERLAP = 0.3  # of the patch; less common area proves nothing
-_COARSE_STEPS, _FINE_STEPS = 6, 3
+_COARSE_STEPS, _FINE_STEPS = 6, 2
 _HOPELESS = 0.6  # coarse correlation below which a pair cannot reach 0.90
 
 
@@ -38,7 +38,7 @@ def aligned_correlation(
     def work(rows: slice) -> Floats:
         return _correlate(signs, a[rows], b[rows], flipped[rows], hopeless)
 
-    parts = list(over_chunks(work, len(a), threads, size=256))
+    parts = list(over_chunks(work, len(a), threads, size=128))
     return np.concatenate(parts) if parts else np.empty(0, dtype=np.float32)
 
 
@@ -118,16 +118,18 @@ def _compare(first: Floats, inside: np.ndarray, second: Floats, other: Floats, w
     side = first.shape[-1]
     rows = _interpolation(warp[:, 0], warp[:, 1], side)
     columns = _interpolation(warp[:, 2], warp[:, 3], side)
-    common_y = inside[:, 0] * ((rows @ other[:, 0, :, None])[:, :, 0] > 0.99)
-    common_x = inside[:, 1] * ((columns @ other[:, 1, :, None])[:, :, 0] > 0.99)
-    area = (common_y[:, :, None] * common_x[:, None, :]).astype(np.float32)
-    weight_near, weight_far = (np.maximum(smooth(area, sigma), 1e-3) for sigma in BAND)
-    passed = []
-    for x in (first, rows @ second @ columns.transpose(0, 2, 1)):
-        x = x * area
-        y = (smooth(x, BAND[0]) / weight_near - smooth(x, BAND[1]) / weight_far) * area
-        passed.append(y)
-    x, y = passed
+    common_y = (inside[:, 0] & ((rows @ other[:, 0, :, None])[:, :, 0] > 0.99)).astype(np.float32)
+    common_x = (inside[:, 1] & ((columns @ other[:, 1, :, None])[:, :, 0] > 0.99)).astype(np.float32)
+    area = common_y[:, :, None] * common_x[:, None, :]
+    # The mask is a product of rows and columns, so its smoothed form is one too.
+    near, far = (
+        np.maximum((common_y @ kernel.T)[:, :, None] * (common_x @ kernel.T)[:, None, :], 1e-3)
+        for kernel in (gaussian(side, sigma) for sigma in BAND)
+    )
+    x, y = (
+        (smooth(z, BAND[0]) / near - smooth(z, BAND[1]) / far) * area
+        for z in (first * area, (rows @ second @ columns.transpose(0, 2, 1)) * area)
+    )
     size = area.sum(axis=(1, 2))
     scale = np.sqrt((x * x).sum(axis=(1, 2)) * (y * y).sum(axis=(1, 2)))
     value = (x * y).sum(axis=(1, 2)) / np.maximum(scale, 1e-6)

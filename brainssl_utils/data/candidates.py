@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ from brainssl_utils.data.signatures import Floats, Ints, mirrored_shape
 Hashes = npt.NDArray[np.uint64]
 _DIMENSIONS = 64  # principal components kept of the edge histograms
 _EXACT_BELOW = 4000  # up to so many rows a plain search is faster than an index
+_LISTS_ASKED = 16
 _NEAR_BITS = 10  # of 64: perceptual hashes of copies differ by fewer
 
 
@@ -52,23 +54,12 @@ class ShapeIndex:
 
     def pairs(self, rows: Ints, neighbours: int) -> Pairs:
         """Pair each of `rows` with its nearest others among `rows`, either way round."""
-        import faiss
-
         if self.threads:
+            import faiss
+
             faiss.omp_set_num_threads(self.threads)
         base = np.ascontiguousarray(self.plain[rows])
-        if len(rows) < _EXACT_BELOW:
-            index = faiss.IndexFlatIP(base.shape[1])
-        else:
-            # Lists of about sqrt(N) / 4 rows: assigning N rows to 4 sqrt(N) lists costs N^1.5 at most.
-            lists = int(4 * np.sqrt(len(rows)))
-            index = faiss.IndexIVFFlat(
-                faiss.IndexFlatIP(base.shape[1]), base.shape[1], lists, faiss.METRIC_INNER_PRODUCT
-            )
-            index.cp.niter, index.cp.max_points_per_centroid, index.cp.min_points_per_centroid = 8, 64, 1
-            index.nprobe = 16
-            index.train(base)
-        index.add(base)
+        index = _index(base)
         k = min(neighbours + 1, len(rows))
         found, near = [], []
         for queries in (base, np.ascontiguousarray(self.mirrored[rows])):
@@ -88,6 +79,24 @@ class ShapeIndex:
         keep = value > -2
         first = np.repeat(rows[:, None], place.shape[1], axis=1)
         return unique_pairs(first[keep], rows[place[keep]], flipped[keep], value[keep])
+
+
+def _index(base: Floats) -> Any:
+    """Return a faiss index that holds `base`: exact for few rows, inverted lists for many."""
+    import faiss
+
+    n, width = base.shape
+    flat = faiss.IndexFlatIP(width)
+    if n < _EXACT_BELOW:
+        flat.add(base)
+        return flat
+    # 4 sqrt(N) lists of about sqrt(N) / 4 rows: filling and asking them costs N^1.5 at most.
+    index = faiss.IndexIVFFlat(flat, width, int(4 * np.sqrt(n)), faiss.METRIC_INNER_PRODUCT)
+    index.cp.niter, index.cp.max_points_per_centroid, index.cp.min_points_per_centroid = 8, 64, 1
+    index.nprobe = _LISTS_ASKED
+    index.train(base)
+    index.add(base)
+    return index
 
 
 def unique_pairs(a: Ints, b: Ints, flipped: npt.NDArray[np.bool_], likeness: Floats) -> Pairs:

@@ -25,11 +25,9 @@ def label_conflicts(corpus: Corpus) -> pd.DataFrame:
     """
     table = corpus.table
     mixed = table.groupby("group")["label"].transform("nunique") > 1
-    records = [
-        (int(group), members.index.tolist(), members["id"].tolist(), members["class_name"].tolist())
-        for group, members in table[mixed].groupby("group")
-    ]
-    return pd.DataFrame(records, columns=["group", "rows", "ids", "labels"])
+    members = table.assign(rows=np.arange(len(table)))[mixed].groupby("group")
+    columns = {"rows": "rows", "id": "ids", "class_name": "labels"}
+    return members[list(columns)].agg(list).rename(columns=columns).reset_index()
 
 
 def resolve_conflicts(corpus: Corpus, policy: Literal["keep", "drop", "majority"] | str = "keep") -> Corpus:
