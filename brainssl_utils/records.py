@@ -189,7 +189,7 @@ def table2(records: Sequence[dict[str, Any]], split: str = "as published", proto
     named "ours (synthetic)".
 
     Args:
-        records: from `read_records`; those of other splits and protocols are passed over.
+        records: from `read_records`; those of other splits and protocols, and tagged ones, are passed over.
         split, protocol: which of ours to show.
 
     Returns:
@@ -199,7 +199,9 @@ def table2(records: Sequence[dict[str, Any]], split: str = "as published", proto
     Raises:
         CourseError: no such record, or records of more than one corpus, profile or number of labels.
     """
-    chosen = [record for record in records if record["split"] == split and record["protocol"] == protocol]
+    # A tag marks a training with other settings than its protocol's: it has no row in the study.
+    plain = [record for record in records if not record.get("tag")]
+    chosen = [record for record in plain if record["split"] == split and record["protocol"] == protocol]
     if not chosen:
         there = sorted({f"'{record['split']}' with '{record['protocol']}'" for record in records})
         raise CourseError(

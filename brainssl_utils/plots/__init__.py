@@ -10,6 +10,7 @@ from brainssl_utils.plots.base import (
     show,
     tidy,
 )
+from brainssl_utils.plots.comparison import gap_curves, label_curve_plot, model_diagram, two_by_two
 from brainssl_utils.plots.contrastive import (
     grouped_bars,
     line_plot,
@@ -18,6 +19,18 @@ from brainssl_utils.plots.contrastive import (
     neighbour_grid,
     two_view_diagram,
 )
+from brainssl_utils.plots.data import (
+    correlation_histogram,
+    hash_steps,
+    leakage_bars,
+    overlap_map,
+    picture_pairs,
+    size_panels,
+    source_sheet,
+    split_comparison,
+    to_size,
+)
+from brainssl_utils.plots.pairs import digit_map, distance_histograms, pair_costs, pair_sheet, twin_diagram
 from brainssl_utils.plots.training import (
     compare_curves,
     confusion_matrices,
@@ -32,18 +45,36 @@ __all__ = [
     "PALETTE",
     "compare_curves",
     "confusion_matrices",
+    "correlation_histogram",
+    "digit_map",
+    "distance_histograms",
     "embedding",
+    "gap_curves",
     "grouped_bars",
+    "hash_steps",
     "image_grid",
     "image_panel",
     "interval_bars",
+    "label_curve_plot",
+    "leakage_bars",
     "line_plot",
     "maps_over_image",
     "matrices",
+    "model_diagram",
     "neighbour_grid",
     "new_figure",
+    "overlap_map",
+    "pair_costs",
+    "pair_sheet",
+    "picture_pairs",
     "show",
+    "size_panels",
+    "source_sheet",
+    "split_comparison",
     "tidy",
+    "to_size",
     "training_curves",
+    "twin_diagram",
+    "two_by_two",
     "two_view_diagram",
 ]
