@@ -52,7 +52,8 @@ def size_panels(corpus: Corpus) -> Figure:
         axis.plot([0, top], [0, top], color=GREY, lw=0.8, ls=":")
         area = 12 + 300 * many["n"] / len(mine)
         axis.scatter(many["width"], many["height"], s=area, color=PALETTE[0], alpha=0.5, linewidths=0)
-        tidy(axis, "width (px)", "height (px)" if axis is axes[0] else "", f"{source}: {len(many)} sizes")
+        title = f"{source}: {len(many)} {'size' if len(many) == 1 else 'sizes'}"
+        tidy(axis, "width (px)", "height (px)" if axis is axes[0] else "", title)
         axis.set_xlim(0, top)
         axis.set_ylim(0, top)
         axis.set_aspect("equal")
@@ -72,7 +73,8 @@ def picture_pairs(
         empty.text(0.5, 0.5, "no such pair in this corpus", ha="center", va="center")
         empty.axis("off")
         return figure
-    figure, axes = new_figure(2, len(a), 1.5, 1.95)
+    figure, axes = new_figure(2, len(a), 1.5, 2.0)
+    figure.set_layout_engine("constrained", h_pad=0.08)  # else titles of two lines touch the edge
     for column, (first, second, text) in enumerate(zip(a, b, evidence)):
         for axis, row in zip(axes[:, column], (first, second)):
             about = corpus.table.iloc[row]
