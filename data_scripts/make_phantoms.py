@@ -1,4 +1,4 @@
-"""Write a set of synthetic phantoms to a folder: python data_scripts/make_phantoms.py data/phantoms --files 1500 --seed 0"""
+"""Write a set of synthetic phantoms: python data_scripts/make_phantoms.py data/phantoms --files 1500 --seed 0"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The canonical head that every phantom is warped from: tissue fractions on a 1.5 mm grid in MNI space.
 
 The brain comes from the MNI ICBM152 2009 T1 template with its grey- and white-matter maps, which nilearn carries
-(Fonov et al. 2011, NeuroImage 54:313). Templates are skull-stripped, so skull, scalp, face and neck are grown around the
-brain mask from its distance field and a few ellipsoids at anatomical positions: plausible, not anatomy.
+(Fonov et al. 2011, NeuroImage 54:313). Templates are skull-stripped, so skull, scalp, face and neck are grown around
+the brain mask from its distance field and a few ellipsoids at anatomical positions: plausible, not anatomy.
 """
 
 from __future__ import annotations
@@ -196,8 +196,9 @@ def canonical_head() -> Head:
         name: (255 * np.clip(ndimage.gaussian_filter(m, 0.45), 0, 1)).astype(np.uint8) for name, m in maps.items()
     }
     depth = np.clip((skull + DEPTH_LIMIT) * 255 / (2 * DEPTH_LIMIT), 0, 255).astype(np.uint8)
-    deep = (skull < -13) & (gm + wm > 0.8) & (grid[2] > -28) & (np.abs(grid[0]) > 8)
-    surface = (np.abs(skull) < 1) & (grid[2] > -42) & (np.hypot(*(grid[1] - 0, grid[2] + 40)) > 30)
+    deep = (skull < -16) & (gm + wm > 0.8) & (grid[2] > -28) & (np.abs(grid[0]) > 8)
+    surface = (np.abs(skull) < 1) & (grid[2] > -38) & (np.abs(grid[0]) < 62)
+    surface &= np.hypot(grid[1] - SELLA[1], grid[2] - SELLA[2]) > 26  # not where pituitary tumours grow
     return Head(tissues, depth, _points(deep), _points(surface))
 
 

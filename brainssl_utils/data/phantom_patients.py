@@ -16,12 +16,12 @@ TUMOURS = ("glioma", "meningioma", "pituitary")
 
 # Brightness of (gm, wm, csf, fat, muscle, vascular) in each contrast, 1 = the brightest tissue.
 CONTRASTS = {
-    "t1ce": (0.36, 0.42, 0.13, 0.85, 0.36, 0.80),
-    "t1": (0.48, 0.66, 0.16, 0.95, 0.42, 0.50),
-    "t2": (0.55, 0.40, 0.92, 0.70, 0.25, 0.55),
-    "flair": (0.52, 0.44, 0.12, 0.62, 0.32, 0.50),
+    "t1ce": (0.33, 0.39, 0.13, 0.68, 0.34, 0.66),
+    "mprage": (0.40, 0.54, 0.14, 0.74, 0.38, 0.66),
+    "t2": (0.48, 0.36, 0.86, 0.62, 0.25, 0.50),
+    "flair": (0.48, 0.41, 0.12, 0.56, 0.30, 0.46),
 }
-CONTRAST_SHARES = (0.55, 0.2, 0.15, 0.1)
+CONTRAST_SHARES = (0.62, 0.24, 0.08, 0.06)
 
 
 @dataclass(frozen=True)
@@ -91,22 +91,23 @@ def _from_canonical(patient: Patient, target: np.ndarray) -> np.ndarray:
 def draw_patient(seed: int, index: int, class_name: str, head: Head) -> Patient:
     """Patient number `index` of the set `seed`; the same numbers give the same patient in any process."""
     rng = np.random.default_rng((seed, index))
-    scale = rng.normal(1.0, 0.045, 3) * rng.normal(1.0, 0.03)
-    matrix = np.diag(1 / scale) @ _rotation(np.radians(rng.normal(0, (5, 4, 5))))
+    scale = rng.normal(1.0, 0.035, 3) * rng.normal(1.0, 0.02)
+    matrix = np.diag(1 / scale) @ _rotation(np.radians(rng.normal(0, (4, 3, 4))))
     lengths = np.exp(rng.uniform(np.log(28), np.log(120), 14))  # mm, wavelengths
     directions = rng.normal(size=(14, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    amplitudes = rng.normal(size=(14, 3)) * 0.016 * lengths[:, None]
+    amplitudes = rng.normal(size=(14, 3)) * 0.012 * lengths[:, None]
     contrast = str(rng.choice(list(CONTRASTS), p=CONTRAST_SHARES))
-    values = np.clip(np.array(CONTRASTS[contrast]) * rng.normal(1, 0.10, len(TISSUES)), 0.03, 1)
+    values = np.clip(np.array(CONTRASTS[contrast]) * rng.normal(1, 0.07, len(TISSUES)), 0.03, 1)
     # A patient without tumour is imaged at the levels at which the others are, or the level would give the class away.
     level = class_name if class_name in TUMOURS else str(rng.choice(TUMOURS))
     patient = Patient(
         name=f"p{index:04d}", class_name=class_name, seed=(seed, index), matrix=matrix, shift=rng.normal(0, 2, 3),
         waves=directions * (2 * np.pi / lengths)[:, None], phases=rng.uniform(0, 2 * np.pi, 14), amplitudes=amplitudes,
-        focus=np.zeros(3), reach=0.0, contrast=contrast, values=values, bias=rng.normal(0, 1, 6) * rng.uniform(0.03, 0.14),
-        noise=float(rng.uniform(0.008, 0.045)), blur=float(rng.uniform(0.3, 1.1)), gain=float(rng.uniform(0.65, 1.15)),
-        gamma=float(np.exp(rng.normal(0, 0.15))), view=float(rng.uniform(225, 275)), lesion=None,
+        focus=np.zeros(3), reach=0.0, contrast=contrast, values=values,
+        bias=rng.normal(0, 1, 6) * rng.uniform(0.02, 0.09),
+        noise=float(rng.uniform(0.005, 0.025)), blur=float(rng.uniform(0.3, 0.9)), gain=float(rng.uniform(0.85, 1.12)),
+        gamma=float(np.exp(rng.normal(0, 0.1))), view=float(rng.uniform(220, 242)), lesion=None,
     )  # fmt: skip
     centre = _from_canonical(patient, draw_centre(level, head, rng))
     middle = _from_canonical(patient, np.array([0.0, -20.0, 12.0]))
@@ -116,12 +117,16 @@ def draw_patient(seed: int, index: int, class_name: str, head: Head) -> Patient:
     return Patient(**{**fields, "lesion": lesion if class_name in TUMOURS else None})
 
 
-def _plane_points(patient: Patient, plane: str, offset: float, rng: np.random.Generator) -> np.ndarray:
-    """Patient-space points (3, S, S) mm of a slice `offset` mm from the focus; row 0 is up or front."""
+def _slice_generator(patient: Patient, plane: str, offset: float) -> np.random.Generator:
+    return np.random.default_rng((*patient.seed, PLANES.index(plane), round(1000 * (offset + 500))))
+
+
+def plane_points(patient: Patient, plane: str, offset: float) -> np.ndarray:
+    """Patient-space points (3, 192, 192) mm of the pixels of a slice `offset` mm from the focus; row 0 is up or front."""
     half = patient.view / 2
     steps = np.linspace(-half, half, RENDER_SIZE, dtype=np.float32)
     rows, cols = np.meshgrid(-steps, steps, indexing="ij")
-    sway = rng.normal(0, 3.0, 2)
+    sway = _slice_generator(patient, plane, offset).normal(0, 2.5, 2)
     level = patient.focus + offset
     if plane == "axial":
         return np.stack([cols + sway[0], rows - 8 + sway[1], np.full_like(rows, level[2])])
@@ -152,12 +157,11 @@ def render_slice(patient: Patient, head: Head, plane: str, offset: float = 0.0, 
         offset: mm from the patient's focus, along the plane's normal.
         with_lesion: False leaves the tumour out and everything else, noise included, the same.
     """
-    rng = np.random.default_rng((*patient.seed, PLANES.index(plane), round(1000 * (offset + 500))))
-    points = _plane_points(patient, plane, offset, rng)
+    points = plane_points(patient, plane, offset)
     canonical = to_canonical(patient, points)
     tissue = {name: sample(head.tissues[name], canonical) / 255 for name in TISSUES}
     picture = sum(value * tissue[name] for name, value in zip(TISSUES, patient.values))
     if patient.lesion is not None and with_lesion:
         depth = to_depth(sample(head.depth, canonical))
         picture = paint(patient.lesion, picture, points, tissue, depth, patient.contrast, float(patient.values[0]))
-    return _scanner(patient, picture, rng)
+    return _scanner(patient, picture, _slice_generator(patient, plane, offset).spawn(1)[0])

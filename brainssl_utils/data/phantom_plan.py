@@ -1,8 +1,8 @@
 """Which phantom files exist: sources, classes, patients, slices, copies and names, drawn before anything is rendered.
 
-The proportions are those of the three archives of the paper (1311 : 3264 : 3096), and so are the overlaps: a third of the
-first source is in the second, a fifth of the second are twins of other images in it, the third is a refined copy of the
-second, and two pictures carry two labels.
+The proportions are those of the three archives of the paper (1311 : 3264 : 3096), and so are the overlaps: a third of
+the first source is in the second, a fifth of the second are twins of other images in it, the third is a refined copy of
+the second, and two pictures carry two labels.
 """
 
 from __future__ import annotations
@@ -57,12 +57,17 @@ def class_counts(n_files: int) -> dict[str, dict[str, int]]:
 
 
 def _slices(n: int, class_name: str, first_patient: int, rng: np.random.Generator) -> Iterator[tuple[int, str, float]]:
-    """Patient, plane and position of `n` slices: one to five a patient, neighbours of one plane, sometimes two planes."""
+    """Patient, plane and position of `n` slices: one to six a patient, neighbours in one plane, at times in two."""
     made, patient = 0, first_patient
+    first_planes: list[str] = []
     while made < n:
-        planes = rng.permutation(PLANES)[: 1 + int(rng.random() < 0.4)]
+        # Planes take turns, so that no class has more of one than another.
+        first_planes = first_planes or list(rng.permutation(PLANES))
+        planes = [first_planes.pop()]
+        if rng.random() < 0.25:
+            planes.append(rng.choice([plane for plane in PLANES if plane != planes[0]]))
         for plane in planes:
-            many = int(rng.choice([1, 2, 3], p=[0.4, 0.35, 0.25]))
+            many = int(rng.choice([1, 2, 3], p=[0.55, 0.3, 0.15]))
             for position in np.linspace(-1, 1, many + 2)[1:-1] + rng.uniform(-0.25, 0.25):
                 if made < n:
                     yield patient, str(plane), float(position)
@@ -113,7 +118,7 @@ def _plan_class(
     in_b = [file for file in originals if file.source == "phantom-b"]
     for file in in_b:
         file.testing = bool(rng.random() < TESTING_B / 2)
-    # Most of Testing has a twin in Training in the archive that phantom-b imitates (66 %, FACTS of the course).
+    # Most of Testing has a twin in Training in the archive that phantom-b imitates (66 %).
     copies = _copies("phantom-b", twins, in_b, rng, testing=TESTING_B / 2 / TWINS_B)
     return originals + copies + _copies("phantom-a", shared, in_b, rng) + _copies("phantom-c", refined, in_b, rng)
 

@@ -25,13 +25,13 @@ from brainssl_utils.data.phantom_patients import draw_patient, render_slice
 from brainssl_utils.data.phantom_plan import PlannedFile, plan_files
 from brainssl_utils.errors import CourseError
 
-VERSION = 1  # raised whenever the same arguments give other bytes
+VERSION = 2  # raised whenever the same arguments give other bytes
 MARKER = "phantoms.json"
 COLUMNS = ["source", "path", "patient", "plane", "class", "copy_of", "change"]
 
 
-def _crop_to_head(image: Image.Image, margin: float) -> Image.Image:
-    """Cut the dark frame off, leaving `margin` of the head's size around it."""
+def crop_to_head(image: Image.Image, margin: float) -> Image.Image:
+    """Cut the dark frame off, leaving `margin` (a share of the head's size) on each side."""
     pixels = np.asarray(image.convert("L"))
     bright = pixels > max(40, 0.25 * np.percentile(pixels, 99))
     rows, cols = (np.flatnonzero(bright.mean(axis=axis) > 0.02) for axis in (1, 0))
@@ -56,7 +56,8 @@ def _change(content: bytes, changes: tuple[str, ...]) -> bytes:
     """JPEG bytes of a copy: `changes` applied in order to the JPEG `content`."""
     if changes == ("exact",):
         return content
-    image, quality = Image.open(io.BytesIO(content)), 90
+    image: Image.Image = Image.open(io.BytesIO(content))
+    quality = 90
     for change in changes:
         kind, _, amount = change.partition("-")
         if kind == "jpeg":
@@ -67,7 +68,7 @@ def _change(content: bytes, changes: tuple[str, ...]) -> bytes:
         elif kind == "fit":
             image = image.convert("L").resize((int(amount), int(amount)), Image.Resampling.BICUBIC)
         elif kind == "crop":
-            image = _crop_to_head(image, float(amount))
+            image = crop_to_head(image, float(amount))
         elif kind == "stretch":
             image = _stretch(image)
         else:
@@ -88,9 +89,9 @@ def _original(pixels: np.ndarray, source: str, rng: np.random.Generator) -> byte
     if source == "phantom-a":
         return _jpeg(image.resize((224, 224), Image.Resampling.BICUBIC), quality)
     if source == "phantom-c":
-        image = _stretch(_crop_to_head(image, float(rng.uniform(0.0, 0.08))))
+        image = _stretch(crop_to_head(image, float(rng.uniform(0.0, 0.08))))
         return _jpeg(image.resize((256, 256), Image.Resampling.BICUBIC), quality)
-    side = int(rng.choice([512, 256, rng.integers(180, 420)], p=[0.2, 0.2, 0.6]))
+    side = int(rng.choice([512, 256, int(rng.integers(180, 420))], p=[0.2, 0.2, 0.6]))
     if side not in (256, 512):  # images from the web: trimmed by hand on one pair of sides
         trim = int(rng.uniform(0, 0.07) * image.width)
         box = (
@@ -161,9 +162,9 @@ def write_phantoms(out_dir: str | Path, n_files: int = 1500, seed: int = 0, work
     """Write a set of phantoms; a finished set with the same arguments is found and kept.
 
     Args:
-        out_dir: new or empty folder. It receives `phantom-a`, `phantom-b`, `phantom-c` (JPEG files in the layouts of the
-            three archives), `manifest.csv` (columns source, path, patient, plane, class, copy_of, change; paths relative
-            to `out_dir`; one row a file) and `phantoms.json`, the mark of a finished set.
+        out_dir: new or empty folder. It receives `phantom-a`, `phantom-b`, `phantom-c` (JPEG files laid out as
+            in the three archives), `manifest.csv` (one row a file: source, path, patient, plane, class, copy_of, change;
+            paths relative to `out_dir`) and `phantoms.json`, the mark of a finished set.
         n_files: files in all, 60 or more.
         seed: the same seed gives the same bytes, whatever the number of workers.
         workers: threads; by default one a core, four at most.
