@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 from brainssl_utils.errors import CourseError
@@ -53,7 +53,7 @@ class Entry:
     @property
     def folders(self) -> tuple[str, ...]:
         """The names of the folders above the file inside its place."""
-        return PurePosixPath(self.path).parts[:-1]
+        return tuple(self.path.split("/")[:-1])
 
     @property
     def shown(self) -> str:
@@ -221,7 +221,8 @@ def _list_members(listing: Listing, archive: zipfile.ZipFile, place: str) -> Non
     times: Counter[str] = Counter()
     system: list[str] = []
     for info in archive.infolist():
-        path = info.filename.replace("\\", "/")
+        # Written by all sorts of tools: "a\\b", "./a/b" and "a//b" are all a/b.
+        path = re.sub(r"(?<=/)(\./|/)+", "", info.filename.replace("\\", "/").removeprefix("./"))
         parts = path.rstrip("/").split("/")
         if path.startswith("/") or ".." in parts or re.match(r"[A-Za-z]:", path):
             reason = "unsafe name that points outside its archive"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 CLASSES: tuple[str, ...] = ("glioma", "meningioma", "no_tumor", "pituitary")
 
@@ -123,6 +124,7 @@ def fold_name(name: str) -> str:
     return re.sub(r"[\W_]+", "", name.lower()).replace("tumour", "tumor")
 
 
+@lru_cache(maxsize=4096)
 def class_of(folder: str) -> str | None:
     """Return the class a folder name stands for, one of `CLASSES`, or None for a name nobody knows.
 
