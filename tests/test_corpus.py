@@ -356,3 +356,13 @@ def test_merge_script_writes_the_corpus_in_plain_formats(scans: Path, cache: Pat
     assert failed.returncode == 2
     assert "does not exist" in failed.stderr
     assert "Traceback" not in failed.stderr
+
+
+def test_a_cache_written_by_other_code_is_left_aside(scans: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load(scans, cache)
+    monkeypatch.setattr("brainssl_utils.data.corpus._code", lambda: "changed")
+    with monkeypatch.context() as context:
+        forbid_decoding(context)
+        with pytest.raises(AssertionError, match="decoded"):
+            load(scans, cache)
+    assert len(load(scans, cache)) == 12

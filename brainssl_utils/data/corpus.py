@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CLASSES", "Corpus", "load_corpus"]
 
-# Raised whenever the same files would give other pixels, hashes, groups or columns: old caches are then left aside.
+# Part of every fingerprint: raised whenever the same files would give other pixels, hashes or columns.
 CODE_VERSION = 1
 PHANTOM_FILES = 1500
 _TABLES = ("table", "problems", "links")
@@ -162,7 +162,7 @@ def load_corpus(
     root, name = _locate(data, cache, progress)
     listing = scan(root)
     name = name or listing.name
-    key = hashlib.sha256(f"{listing.key()}|{name}|{image_size}|{CODE_VERSION}".encode()).hexdigest()
+    key = hashlib.sha256(f"{listing.key()}|{name}|{image_size}|{_code()}".encode()).hexdigest()
     path = cache / "corpora" / f"{key[:32]}.npz"
     return _from_cache(path) or _build(listing, name, image_size, threads, progress, path)
 
@@ -181,6 +181,15 @@ def _locate(data: str | Path, cache: Path, progress: bool) -> tuple[Path, str]:
     if progress and not folder.exists():
         print(f"making {n_files} phantoms, once, in {folder}")
     return phantoms.write_phantoms(folder, n_files=n_files, seed=0), "phantoms"
+
+
+def _code() -> str:
+    """Hash of the modules that make a corpus: a cache written by other code, of groups above all, is left aside."""
+    digest = hashlib.sha256()
+    for module in sorted(Path(__file__).parent.glob("*.py")):
+        if not module.name.startswith("phantom"):  # their files speak for themselves
+            digest.update(module.read_bytes())
+    return digest.hexdigest()
 
 
 def _from_cache(path: Path) -> Corpus | None:
