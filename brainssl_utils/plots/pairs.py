@@ -105,10 +105,10 @@ def distance_histograms(
         sides = [np.asarray(side, float) for side in panels[title]]
         top = max(np.quantile(np.concatenate(sides), 0.995), 1.1 * thresholds[title])
         edges = np.linspace(0, top, bins + 1)
-        for side, colour, label in zip(sides, (POSITIVE, NEGATIVE), ("positive", "negative")):
-            # What lies beyond the last edge is counted in the last bar, so that the bars always add up to 100 %.
-            weights = np.full(len(side), 100 / max(len(side), 1))
-            axis.hist(side.clip(max=top), edges, weights=weights, color=colour, alpha=0.55, label=label)
+        # What lies beyond the last edge is counted in the last bar, so that the bars always add up to 100 %.
+        shares = [100 * np.histogram(side.clip(max=top), edges)[0] / max(len(side), 1) for side in sides]
+        axis.stairs(shares[0], edges, fill=True, color=POSITIVE, alpha=0.5, label="positive")
+        axis.stairs(shares[1], edges, color=NEGATIVE, lw=1.6, label="negative")
         axis.axvline(thresholds[title], color="black", ls=":", lw=1.2)
         tidy(axis, "distance", "share of pairs (%)" if index % columns == 0 else "", title)
     axes.flat[0].legend(fontsize=7, frameon=False)
