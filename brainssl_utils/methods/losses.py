@@ -39,8 +39,8 @@ class PairLoss(nn.Module):
     """Contrastive loss of a twin network (Hadsell et al. 2006, eq. 4): positives pulled together, negatives pushed apart.
 
     Args:
-        margin: distance beyond which a negative pair costs nothing; None leaves negatives out of sight of any margin, as
-            the second project's squared distance does: the loss then falls without end as negatives move apart.
+        margin: distance beyond which a negative pair costs nothing; None is the second project's squared distance, which
+            is to be 0 for a positive pair and 1 for a negative one: a negative pair further apart is pulled back.
         normalize: puts embeddings on the unit sphere first, where distances lie in 0..2.
 
     Raises:
