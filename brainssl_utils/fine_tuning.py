@@ -31,20 +31,27 @@ FEATURE_SUM = 100.0
 
 
 class FineTunedModel(nn.Module):
-    """Encoder, a fixed scale, and a classification head: images (B, 1, S, S) in 0..1 -> scores (B, n_classes)."""
+    """Encoder, a fixed centre and scale, and a classification head: images (B, 1, S, S) in 0..1 -> scores (B, n_classes).
 
+    Untrained and contrastive features are alike for all images up to a small part, which is the part that tells them
+    apart. Centred and scaled by numbers from the labelled images, fixed before training, that part is what the head sees,
+    and one learning rate suits encoders of any width and loss.
+    """
+
+    centre: Tensor
     scale: Tensor
 
-    def __init__(self, encoder: nn.Module, head: nn.Module, scale: float) -> None:
+    def __init__(self, encoder: nn.Module, head: nn.Module, centre: Tensor, scale: float) -> None:
         super().__init__()
         self.encoder, self.head = encoder, head
+        self.register_buffer("centre", centre)
         self.register_buffer("scale", torch.tensor(scale))
 
     def features(self, images: Tensor) -> Tensor:
         return self.encoder(images.contiguous(memory_format=torch.channels_last)).flatten(1)
 
     def classify(self, features: Tensor) -> Tensor:
-        return self.head(features * self.scale).float()
+        return self.head((features.float() - self.centre) * self.scale).float()
 
     def forward(self, images: Tensor) -> Tensor:
         return self.classify(self.features(images))
@@ -98,8 +105,8 @@ def fine_tune(
 ) -> FineTuned:
     """Replace the head of a pre-trained model and train on the labelled rows; score the test images once.
 
-    The encoder is copied: `model` never changes. AdamW with a cosine schedule; features are scaled once, by a number
-    taken from the labelled images, so that one learning rate suits encoders of any width and loss.
+    The encoder is copied: `model` never changes. AdamW with a cosine schedule; features are centred and scaled once, by
+    numbers from the labelled images (see `FineTunedModel`).
 
     Args:
         model: a `Run`, a method, an encoder or an earlier `FineTuned`; an untrained encoder gives "from scratch".
@@ -241,13 +248,16 @@ class _Keeper:
 
 def _new_model(encoder: nn.Module, images: Tensor, n_classes: int, widths: Sequence[int]) -> FineTunedModel:
     encoder.to(memory_format=torch.channels_last)
-    features = _features(FineTunedModel(encoder, nn.Identity(), 1.0).to(hardware.accelerator()), images[:512])
+    bare = FineTunedModel(encoder, nn.Identity(), torch.zeros(1), 1.0).to(hardware.accelerator())
+    features = _features(bare, images[:512])
     if not features.isfinite().all():
         raise CourseError("the encoder's features hold NaN or infinity: it has diverged, nothing can be built on it.")
     head = Classifier(features.shape[1], n_classes, widths)
     # A step of Adam moves a linear score by about learning rate * sum of |features|: this sum is what must be alike.
-    scale = FEATURE_SUM / max(features.abs().sum(1).mean().item(), 1e-12)
-    return FineTunedModel(encoder, head, scale).to(hardware.accelerator())
+    centre = features.mean(0)
+    spread, size = ((features - part).abs().sum(1).mean().item() for part in (centre, 0))
+    scale = FEATURE_SUM / max(spread, 1e-6 * size, 1e-12)  # of a collapsed encoder there is only rounding to magnify
+    return FineTunedModel(encoder, head, centre, scale).to(hardware.accelerator())
 
 
 def _batches(n: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
@@ -285,6 +295,10 @@ def _check(
     check_rows(corpus, split, labels)
     if len(validation):
         check_rows(corpus, split, validation, "validation")
+    if len(np.unique(corpus.labels[labels])) < 2:
+        raise CourseError(
+            "`labels` holds images of one class alone: nothing can be told apart. Give at least two classes."
+        )
     if np.isin(labels, validation).any():
         raise CourseError("`labels` and `validation` share rows: what is chosen on must not be trained on.")
     if freeze not in FREEZES:

@@ -117,16 +117,16 @@ def test_the_report_is_the_models_own_and_repeats_with_the_seed() -> None:
     assert not tuned.model.training and encode(tuned, corpus.images[:2]).shape == (2, 32)
 
 
-def test_it_learns_at_any_scale_of_the_features() -> None:
+def test_it_learns_at_any_scale_of_the_features_and_beside_a_large_common_part() -> None:
     class Loud(TinyEncoder):
-        factor = 1.0
+        factor, common = 1.0, 0.0
 
         def forward(self, images: torch.Tensor) -> torch.Tensor:
-            return super().forward(images) * self.factor
+            return (super().forward(images) + self.common) * self.factor
 
-    for factor in (1e-4, 1.0, 1e4):
+    for factor, common in ((1e-4, 0.0), (1.0, 0.0), (1e4, 0.0), (1.0, 20.0)):
         model = Loud()
-        model.factor = factor
+        model.factor, model.common = factor, common
         assert tune(model, freeze="all", augmentation="none", steps=150).report["accuracy"] > 0.7
 
 
@@ -145,6 +145,7 @@ def test_pixels_without_weights_can_be_classified() -> None:
         ({"validation": np.array([130])}, "`validation` names test images"),
         ({"validation": np.array([3])}, "share rows"),
         ({"labels": np.array([], np.int64)}, "empty"),
+        ({"labels": np.array([5])}, "one class"),
     ],
 )
 def test_slips_are_refused_with_a_reason(options: dict[str, Any], reason: str) -> None:
