@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from brainssl_utils.plots.base import GREY, PALETTE, image_panel, new_figure, tidy
 
@@ -27,23 +28,25 @@ def two_view_diagram(
     axes.set_xlim(0, 9)
     axes.set_ylim(0, 3)
     axes.axis("off")
-    image_panel(axes.inset_axes((0.1, 0.95, 1.1, 1.1), transform=axes.transData), image, "one scan")
+    image_panel(axes.inset_axes((0.1, 0.9, 1.2, 1.2), transform=axes.transData), image, "one scan")
     arrow = {"arrowstyle": "->", "color": GREY}
-    box = {"boxstyle": "round,pad=0.4", "facecolor": "white", "edgecolor": PALETTE[0]}
-    spacing = 4.4 / len(steps)
-    for number, (view, y) in enumerate(zip(views, (2.25, 0.75)), 1):
-        image_panel(axes.inset_axes((2.0, y - 0.55, 1.1, 1.1), transform=axes.transData), view, f"view {number}")
-        axes.annotate("", (1.95, y), (1.3, 1.5), arrowprops=arrow)
-        for index, step in enumerate(steps):
-            x = 3.9 + spacing * index
-            axes.annotate("", (x - 0.45, y), (x - spacing + 0.55 if index else 3.2, y), arrowprops=arrow)
+    box = {"boxstyle": "round,pad=0.5", "facecolor": "white", "edgecolor": PALETTE[0]}
+    centres = np.linspace(4.3, 6.6, len(steps)) if len(steps) > 1 else np.array([5.4])
+    for number, (view, y) in enumerate(zip(views, (2.3, 0.7)), 1):
+        image_panel(axes.inset_axes((2.1, y - 0.6, 1.2, 1.2), transform=axes.transData), view, f"view {number}")
+        axes.annotate("", (2.05, y), (1.35, 1.5), arrowprops=arrow)
+        edge = 3.35
+        for index, (x, step) in enumerate(zip(centres, steps)):
+            axes.annotate("", (x - 0.5, y), (edge, y), arrowprops=arrow)
             axes.text(x, y, step, ha="center", va="center", fontsize=9, bbox=box)
-            axes.text(x + spacing / 2 - 0.03, y + 0.14, f"${marks[index]}_{number}$", ha="center", fontsize=11)
-        axes.annotate(
-            "", (8.05, 1.5 + 0.12 * np.sign(y - 1.5)), (3.9 + spacing * (len(steps) - 1) + 0.55, y), arrowprops=arrow
-        )
-    axes.text(8.45, 1.5, loss, ha="center", va="center", fontsize=9, bbox={**box, "edgecolor": PALETTE[4]})
-    axes.text(3.9, 1.5, "the same weights", ha="center", va="center", fontsize=8, color=GREY, style="italic")
+            edge = x + 0.5
+            last = index == len(steps) - 1
+            axes.text(edge + 0.55 if last else edge + 0.35, y + (0.1 if not last or y > 1.5 else -0.35),
+                      f"${marks[index]}_{number}$", ha="center", fontsize=12)  # fmt: skip
+        axes.annotate("", (7.95, 1.5 + 0.14 * np.sign(y - 1.5)), (edge, y), arrowprops=arrow)
+    axes.text(8.35, 1.5, loss, ha="center", va="center", fontsize=9, bbox={**box, "edgecolor": PALETTE[4]})
+    for x in centres:
+        axes.text(x, 1.5, "the same\nweights", ha="center", va="center", fontsize=8, color=GREY, style="italic")
     return figure
 
 
@@ -73,7 +76,14 @@ def matrices(
         shown = axes.imshow(values, cmap=colours, vmin=limits[0], vmax=limits[1])
         if numbers:
             for (i, j), value in np.ndenumerate(values):
-                axes.text(j, i, "" if np.isnan(value) else f"{value:.2f}", ha="center", va="center", fontsize=9)
+                axes.text(
+                    j,
+                    i,
+                    "" if np.isnan(value) else f"{round(value, 2) + 0.0:.2f}",
+                    ha="center",
+                    va="center",
+                    fontsize=9,
+                )
         for i, j in marked:
             axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, edgecolor="black", linewidth=2))
         if names is not None:
@@ -95,7 +105,7 @@ def maps_over_image(image: Any, maps: Mapping[str, Any], label: str, limits: tup
         image_panel(axes, image, title)
         extent = (-0.5, side - 0.5, side - 0.5, -0.5)
         shown = axes.imshow(
-            values, cmap="viridis", alpha=0.55, extent=extent, vmin=limits[0], vmax=limits[1], interpolation="bilinear"
+            values, cmap="viridis", alpha=0.45, extent=extent, vmin=limits[0], vmax=limits[1], interpolation="bilinear"
         )
         centres = (np.arange(len(values)) + 0.5) * side / len(values) - 0.5
         if values.max() > values.min():
@@ -103,7 +113,7 @@ def maps_over_image(image: Any, maps: Mapping[str, Any], label: str, limits: tup
                 centres, centres, values, levels=[0.25, 0.5, 0.75, 0.95], colors="white", linewidths=0.8
             )
             axes.clabel(lines, fontsize=7, fmt=lambda level: f"{level:.0%}")
-    figure.colorbar(shown, ax=list(row), shrink=0.75, label=label)
+    figure.colorbar(shown, ax=list(row), shrink=0.9, label=label)
     return figure
 
 
@@ -112,7 +122,6 @@ def line_plot(
     xlabel: str,
     ylabel: str,
     levels: Mapping[str, float] | None = None,
-    logx: bool = False,
 ) -> Figure:
     """Draw one line an entry of `lines`, name -> (x, y), and dotted horizontal `levels`, name -> y."""
     figure, [[axes]] = new_figure(1, 1, 5.6, 3.2)
@@ -120,8 +129,8 @@ def line_plot(
         axes.plot(x, y, color=colour, marker="." if len(np.asarray(x)) <= 60 else None, label=name)
     for colour, (name, y) in zip(PALETTE[::-1], (levels or {}).items()):
         axes.axhline(y, color=colour, ls=":", lw=1.5, label=name)
-    if logx:
-        axes.set_xscale("log")
+    if all(np.issubdtype(np.asarray(x).dtype, np.integer) for x, _ in lines.values()):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     tidy(axes, xlabel, ylabel)
     if len(lines) + len(levels or {}) > 1:
         axes.legend(fontsize=8, frameon=False)
@@ -139,6 +148,7 @@ def grouped_bars(table: pd.DataFrame, ylabel: str, levels: Mapping[str, float] |
         axes.axhline(100 * level, color="black", ls=":", lw=1.2, label=name)
     axes.set_xticks(places, [str(name) for name in table.index], fontsize=8)
     tidy(axes, "", ylabel)
+    axes.set_ylim(0, 100)
     axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
@@ -146,7 +156,7 @@ def grouped_bars(table: pd.DataFrame, ylabel: str, levels: Mapping[str, float] |
 def neighbour_grid(
     queries: Any, neighbours: Any, titles: Sequence[Sequence[str]], good: Sequence[Sequence[bool]] | None = None
 ) -> Figure:
-    """Draw each query, a frame's width apart, beside its neighbours.
+    """Draw each query beside its neighbours.
 
     Args:
         queries: (Q, 1, H, W) images.
@@ -156,7 +166,8 @@ def neighbour_grid(
     """
     queries, neighbours = np.asarray(queries), np.asarray(neighbours)
     count, k = neighbours.shape[:2]
-    figure, axes = new_figure(count, k + 1, 1.3, 1.5)
+    lines = max(title.count("\n") for row_titles in titles for title in row_titles) + 1
+    figure, axes = new_figure(count, k + 1, 1.3, 1.3 + 0.16 * lines + 0.3 / count)
     for row in range(count):
         image_panel(axes[row, 0], queries[row], titles[row][0])
         for column in range(k):
