@@ -38,6 +38,7 @@ __all__ = [
     "read_record",
     "read_records",
     "records_table",
+    "select",
     "summarise",
     "table2",
     "write_record",
@@ -116,6 +117,36 @@ def read_records(source: str | Path | Iterable[str | Path]) -> list[dict[str, An
     if not paths:
         raise CourseError("read_records: no file or folder was given.")
     return [read_record(path) for path in paths.values()]
+
+
+MAKERS = {
+    "twin_network": "02_twin_networks",
+    "masked_encoder": "03_masked_encoder",
+    "simclr": "04_simclr",
+    "barlow_twins": "05_barlow_twins",
+    "nnclr": "06_nnclr",
+    "proposed_model": "07_proposed_model",
+}
+"""The notebook that makes a method's records; supervised ones come from 01 (fair) and 07 (published)."""
+
+
+def select(records: Sequence[dict[str, Any]], method: str, protocol: str, split: str, tag: str = "") -> list[dict[str, Any]]:
+    """Return the records of one training, one a seed, by seed.
+
+    Args:
+        records: from `read_records`.
+        method, protocol, split, tag: must all agree; tag "" means the protocol's own settings.
+
+    Raises:
+        CourseError: there is none; the message names the notebook that makes it.
+    """
+    wanted = (method, protocol, split, tag)
+    found = [r for r in records if (r["method"], r["protocol"], r["split"], r.get("tag") or "") == wanted]
+    if not found:
+        maker = MAKERS.get(method, "07_proposed_model" if protocol == "published" else "01_data_merging")
+        described = ", ".join(part for part in (method, tag, protocol, f"split {split}") if part)
+        raise CourseError(f"no record of {described}. Run notebook {maker} first, with the same run_dir.")
+    return sorted(found, key=lambda record: record["seed"])
 
 
 def records_table(records: Sequence[dict[str, Any]], columns: Sequence[str] | None = None) -> pd.DataFrame:

@@ -362,6 +362,29 @@ def continue_from(checkpoint: Path, key: str) -> str | None:
     return None
 
 
+def load_run(out: str | Path, record: dict[str, Any]) -> Run:
+    """Bring back a finished training from its record and the checkpoint beside it.
+
+    Args:
+        out: the run's folder, as given to `fit`.
+        record: from `records.read_records(out)`.
+
+    Raises:
+        CourseError: the checkpoint is gone.
+    """
+    from brainssl_utils.methods import make_method
+
+    checkpoint = Path(out) / "checkpoints" / f"{record['name']}.ckpt"
+    if not checkpoint.exists():
+        raise CourseError(f"{checkpoint} is missing: delete the record {record['name']} and train it again.")
+    config = dict(record["config"])
+    size, n_classes = config.pop("image_size"), config.pop("n_classes")
+    config.pop("features")
+    method = make_method(record["method"], record["protocol"], size, record["seed"], n_classes, **config)
+    load_weights(method, checkpoint)
+    return Run(method, record, Path(out) / "records" / f"{record['name']}.json")
+
+
 def load_weights(method: Method, checkpoint: Path) -> None:
     """Load a finished training's weights and history into `method`."""
     content = torch.load(checkpoint, map_location="cpu", weights_only=True)

@@ -204,3 +204,14 @@ def test_outside_its_own_repository_there_is_no_commit(tmp_path: Path, capfd: py
             subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
         done = subprocess.run(command, cwd=package, capture_output=True, text=True, check=True)
         assert done.stdout.strip() == "None" and done.stderr == ""
+
+
+def test_select_finds_one_training_or_names_the_notebook_that_makes_it() -> None:
+    fields = {"method": "simclr", "protocol": "fair", "split": "grouped"}
+    made = [{**fields, "seed": 1}, {**fields, "seed": 0, "tag": ""}, {**fields, "seed": 0, "tag": "hot"}]
+    assert [record["seed"] for record in records.select(made, **fields)] == [0, 1]
+    assert records.select(made, **fields, tag="hot") == [made[2]]
+    with pytest.raises(CourseError, match="06_nnclr"):
+        records.select(made, "nnclr", "fair", "grouped")
+    with pytest.raises(CourseError, match="01_data_merging"):
+        records.select(made, "supervised", "fair", "as published")

@@ -113,6 +113,18 @@ def test_a_finished_training_is_loaded_not_repeated(
     assert same_weights(first, again) and again.record == records.read_record(first.path)
 
 
+@pytest.mark.parametrize("name", sorted(METHODS))
+@pytest.mark.parametrize("protocol", ["published", "fair"])
+def test_a_run_comes_back_from_its_record(
+    phantoms: Corpus, split: Split, tmp_path: Path, name: str, protocol: str
+) -> None:
+    one_epoch = dataclasses.replace(SMALL, epochs=1, steps_per_epoch=1)
+    method = make_method(name, protocol, image_size=32)
+    run = fit(method, phantoms, split, one_epoch, out=tmp_path, progress=False, probes=())
+    again = training.load_run(tmp_path, records.read_record(run.path))
+    assert same_weights(run, again) and again.method.config == run.method.config
+
+
 @pytest.mark.parametrize("change", [{"temperature": 0.5}, {"seed": 1}])
 def test_a_changed_setting_trains_anew(
     phantoms: Corpus, split: Split, tmp_path: Path, change: dict[str, float]
