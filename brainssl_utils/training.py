@@ -270,6 +270,7 @@ def make_record(
     """Score the test images and gather everything a reader of the result needs to know."""
     images, labels = data.images[data.test], data.labels[data.test]
     leak = leakage(corpus, split)
+    bank = evaluation.FeatureBank(method, corpus)
     return {
         "schema": records.SCHEMA_VERSION,
         "name": name,
@@ -300,7 +301,7 @@ def make_record(
         "history": method.history,
         "test": evaluation.test_report(labels.numpy(), method.predict(images).numpy(), corpus.classes),
         "evaluations": {
-            kind: evaluation.evaluate(method, corpus, split, kind=kind, labels=data.labeled.numpy(), seed=seed)
+            kind: evaluation.evaluate(bank, corpus, split, kind=kind, labels=data.labeled.numpy(), seed=seed)
             for kind in probes
         },
         "versions": records.environment(),

@@ -184,7 +184,7 @@ class Method(pl.LightningModule):
         self.note("c_acc", metrics.contrastive_accuracy(h1, h2))
         if h1.shape[1] <= 1024 or step in {0, steps // 2, steps - 1}:
             self.note("r_acc", metrics.correlation_accuracy(h1, h2))
-            self.note("dead_features", metrics.dead_features(torch.cat([h1, h2])))
+            self.note("dead_features", metrics.dead_features(h1, h2))
 
     def close_epoch(self, seconds: float) -> dict[str, float | int | None]:
         """Average the epoch's notes, add the accuracies on test and validation images, and append the row to `history`."""
