@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from brainssl_utils.plots.base import CLASS_COLOURS, METHOD_COLOURS, PALETTE, new_figure, tidy
 
@@ -28,6 +30,7 @@ def training_curves(history: pd.DataFrame, title: str = "") -> Figure:
             if name in history and history[name].notna().any():
                 axes.plot(history["epoch"] + 1, history[name] * scale, color=colour, marker=".", label=label)
         axes.legend(fontsize=7, frameon=False)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     tidy(left, "epoch", "accuracy (%)", title)
     left.set_ylim(0, 102)
     tidy(right, "epoch", "loss", title)
@@ -40,10 +43,12 @@ def compare_curves(
     """Draw one panel a column of the histories, one line a method (keys are method names); losses as they are, else %."""
     figure, [axes] = new_figure(1, len(names), 3.8, 3.0)
     for axis, name, title in zip(axes, names, titles):
-        for method, history in histories.items():
+        for spare, (method, history) in zip(cycle(PALETTE), histories.items()):
             if name in history and history[name].notna().any():
                 values = history[name].astype(float) * (1 if name.endswith("loss") else 100)
-                axis.plot(history["epoch"] + 1, values, color=METHOD_COLOURS.get(method), marker=".", label=method)
+                colour = METHOD_COLOURS.get(method, spare)
+                axis.plot(history["epoch"] + 1, values, color=colour, marker=".", label=method)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         tidy(axis, "epoch", ylabel, title)
         axis.legend(fontsize=7, frameon=False)
     return figure
@@ -70,7 +75,7 @@ def embedding(points: dict[str, np.ndarray], labels: np.ndarray, classes: Sequen
     for axis, (title, xy) in zip(axes, points.items()):
         for index, name in enumerate(classes):
             chosen = labels == index
-            colour = CLASS_COLOURS.get(name, f"C{index}")
+            colour = CLASS_COLOURS.get(name, PALETTE[index % len(PALETTE)])
             axis.scatter(*xy[chosen].T, s=9, color=colour, label=name, alpha=0.75, linewidths=0)
         tidy(axis, "first coordinate", "second coordinate", title)
         axis.set_xticks([])
