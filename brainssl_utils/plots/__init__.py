@@ -30,7 +30,15 @@ from brainssl_utils.plots.data import (
     split_comparison,
     to_size,
 )
+from brainssl_utils.plots.neighbours import counted_pairs, neighbour_sheet, queue_shares, support_circle
 from brainssl_utils.plots.pairs import digit_map, distance_histograms, pair_costs, pair_sheet, twin_diagram
+from brainssl_utils.plots.redundancy import (
+    correlation_panels,
+    diagonal_cost,
+    reading_panels,
+    step_curves,
+    unit_histograms,
+)
 from brainssl_utils.plots.training import (
     compare_curves,
     confusion_matrices,
@@ -46,6 +54,9 @@ __all__ = [
     "compare_curves",
     "confusion_matrices",
     "correlation_histogram",
+    "correlation_panels",
+    "counted_pairs",
+    "diagonal_cost",
     "digit_map",
     "distance_histograms",
     "embedding",
@@ -62,19 +73,25 @@ __all__ = [
     "matrices",
     "model_diagram",
     "neighbour_grid",
+    "neighbour_sheet",
     "new_figure",
     "overlap_map",
     "pair_costs",
     "pair_sheet",
     "picture_pairs",
+    "queue_shares",
+    "reading_panels",
     "show",
     "size_panels",
     "source_sheet",
     "split_comparison",
+    "step_curves",
+    "support_circle",
     "tidy",
     "to_size",
     "training_curves",
     "twin_diagram",
     "two_by_two",
     "two_view_diagram",
+    "unit_histograms",
 ]

@@ -1,0 +1,97 @@
+"""Notebook 05's checkers say "not yet" to stubs, no to wrong answers and yes to right ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from brainssl_utils.exercises.barlow_twins import check_barlow_loss, check_cross_correlation, check_r_acc
+
+CHECKERS = (check_cross_correlation, check_barlow_loss, check_r_acc)
+
+
+def matrix(z_a: Tensor, z_b: Tensor) -> Tensor:
+    a, b = ((z - z.mean(0)) / z.std(0, correction=0) for z in (z_a, z_b))
+    return a.T @ b / len(a)
+
+
+def in_place(z_a: Tensor, z_b: Tensor) -> Tensor:
+    z_a -= z_a.mean(0)
+    return matrix(z_a, z_b)
+
+
+def not_centred(z_a: Tensor, z_b: Tensor) -> Tensor:
+    return (z_a / z_a.norm(dim=0)).T @ (z_b / z_b.norm(dim=0))
+
+
+def loss(c: Tensor, weight: float) -> Tensor:
+    off = c - torch.diag(c.diagonal())
+    return (1 - c.diagonal()).square().sum() + weight * off.square().sum()
+
+
+def off_diagonal(c: Tensor) -> Tensor:
+    return c[~torch.eye(len(c), dtype=torch.bool)].square().sum()
+
+
+def r_acc(c: Tensor) -> float:
+    own = np.arange(len(c))
+    return float(np.mean([c.numpy().argmax(axis) == own for axis in (0, 1)]))
+
+
+def rows_only(c: Tensor) -> Tensor:
+    return (c.argmax(1) == torch.arange(len(c))).float().mean()
+
+
+WRONG: list[tuple[Callable[..., bool], Callable[..., object], str]] = [
+    (check_cross_correlation, lambda a, b: matrix(b, a), "transpose"),
+    (check_cross_correlation, not_centred, "centre the columns"),
+    (check_cross_correlation, lambda a, b: matrix(a, b) * len(a), "beyond 1"),
+    (check_cross_correlation, lambda a, b: matrix(a.T, b.T), "shape"),
+    (check_cross_correlation, lambda a, b: matrix(a, a), "off by"),
+    (check_cross_correlation, lambda a, b: torch.full((a.shape[1],) * 2, torch.nan), "NaN"),
+    (check_cross_correlation, lambda a, b: "eye", "expected the matrix"),
+    (check_cross_correlation, in_place, "inputs have changed"),
+    (check_barlow_loss, lambda c, w: (1 - c.diagonal()).sum() + w + off_diagonal(c), "as printed"),
+    (check_barlow_loss, lambda c, w: (1 - c.diagonal()).sum() + w * off_diagonal(c), "squared"),
+    (
+        check_barlow_loss,
+        lambda c, w: (1 - c.diagonal()).square().sum() + w * c.square().sum(),
+        "leave the diagonal out",
+    ),
+    (check_barlow_loss, lambda c, w: loss(c, w) / len(c), "does not average"),
+    (check_barlow_loss, lambda c, w: loss(c, w) + 1, "the loss is"),
+    (check_barlow_loss, lambda c, w: c, "one number"),
+    (check_r_acc, rows_only, "both directions"),
+    (check_r_acc, lambda c: 100 * r_acc(c), "share between 0 and 1"),
+    (check_r_acc, lambda c: r_acc(c.abs()), "not the greatest in size"),
+    (check_r_acc, lambda c: 1.0, "the share is"),
+]
+
+
+@pytest.mark.parametrize("check", CHECKERS)
+def test_stubs_are_not_yet(check, capsys):
+    assert not check(lambda *arguments: ...)
+    assert not check()
+    assert capsys.readouterr().out.count("not yet") == 2
+
+
+@pytest.mark.parametrize(("check", "answer"), zip(CHECKERS, (matrix, loss, r_acc)))
+def test_solutions_are_correct(check, answer, capsys):
+    assert check(answer)
+    assert capsys.readouterr().out.startswith("correct")
+
+
+@pytest.mark.parametrize(("check", "answer", "reason"), WRONG)
+def test_wrong_answers_are_told_what_is_wrong(check, answer, reason, capsys):
+    assert not check(answer)
+    said = capsys.readouterr().out
+    assert said.startswith("not right") and reason in said
+
+
+def test_an_answer_that_breaks_does_not_stop_the_run(capsys):
+    assert not check_barlow_loss(lambda c: c)
+    assert "TypeError" in capsys.readouterr().out
