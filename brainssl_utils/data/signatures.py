@@ -20,10 +20,11 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.floating[Any]]
 Ints = npt.NDArray[np.int64]
 FINE = 48  # side of the patches that are compared; their pixel is about the anatomy's detail at 96 x 96
-BAND = (1.0, 4.5)  # sigmas of the two Gaussians whose difference is the band-pass, in pixels of a patch
+BAND = (1.2, 5.0)  # sigmas of the two Gaussians whose difference is the band-pass, in pixels of a patch
 CELLS, ANGLES = 8, 6
 _MEAN = 0.35  # mean brightness that the power law aims at
-_CHUNK = 512
+_ROUNDS = 1
+_CHUNK = 256
 _T = TypeVar("_T")
 
 
@@ -79,11 +80,15 @@ def mirrored_shape(shape: npt.NDArray[np.float16]) -> npt.NDArray[np.float16]:
 def _reduce(images: npt.NDArray[np.uint8]) -> tuple[np.ndarray, ...]:
     side = images.shape[-1]
     pixels: Floats = images.astype(np.float32)
-    box = _window(_even_brightness(_halved(pixels))) * (side / (side // 2))
-    patch = _resampling(box[:, 0], side) @ pixels @ _resampling(box[:, 1], side).transpose(0, 2, 1)
+    small = _halved(pixels)
+    box = _window(_even_brightness(small, small))
+    for _ in range(_ROUNDS):  # a wide dark frame misleads the first curve: draw the next ones from the window alone
+        box = _window(_even_brightness(small, _resampled(small, box)))
+    box *= side / small.shape[-1]
+    patch = _resampled(pixels, box)
     centres = box[:, :, :1] + (box[:, :, 1:] - box[:, :, :1]) * (np.arange(FINE, dtype=np.float32) + 0.5) / FINE
     within = (centres > 0.5) & (centres < side - 0.5)
-    patch = _even_brightness(patch)
+    patch = _even_brightness(patch, patch)
     # Beyond its border an image goes on as its last pixel: keep what the filter makes of that out of comparisons.
     cell = np.arange(FINE)
     inside = within[:, :, np.maximum(cell - 2, 0)] & within[:, :, np.minimum(cell + 2, FINE - 1)]
@@ -98,14 +103,14 @@ def _halved(x: Floats) -> Floats:
     return (x[:, 0::2, 0::2] + x[:, 1::2, 0::2] + x[:, 0::2, 1::2] + x[:, 1::2, 1::2]) / 4
 
 
-def _even_brightness(x: Floats) -> Floats:
-    """Raise each (non-negative) image to the power that brings its mean to 0.35 of its brightest pixels."""
-    flat = np.rint(x).astype(np.uint8).reshape(len(x), x.shape[1] * x.shape[2])
+def _even_brightness(x: Floats, model: Floats) -> Floats:
+    """Raise each (non-negative) image to the power that brings the mean of `model` to 0.35 of its brightest pixels."""
+    flat = np.rint(model).astype(np.uint8).reshape(len(model), model.shape[1] * model.shape[2])
     ranks = ((np.arange(64) + 0.5) / 64 * flat.shape[1]).astype(np.int64)
     quantiles = np.sort(flat, axis=1, kind="stable")[:, ranks].astype(np.float32)
     top = np.maximum(quantiles[:, -1:], 1)
     logs = np.log(np.clip(quantiles / top, 1e-3, 1))
-    low, high = np.full((len(x), 1), np.log(0.15)), np.full((len(x), 1), np.log(6.0))
+    low, high = np.full((len(flat), 1), np.log(0.15)), np.full((len(flat), 1), np.log(6.0))
     for _ in range(10):  # bisection: the mean falls as the power grows
         middle = (low + high) / 2
         bright = np.exp(logs * np.exp(middle)).mean(axis=1, keepdims=True) > _MEAN
@@ -139,6 +144,12 @@ def _window(x: Floats) -> Floats:
         spread = np.sqrt((profile * (place - centre) ** 2).sum(axis=2, keepdims=True) / total)
         half = np.maximum(2 * spread, side / 12)
     return np.concatenate([centre - 0.9 * half, centre + 0.9 * half], axis=2)
+
+
+def _resampled(x: Floats, box: Floats) -> Floats:
+    """Return the 48 x 48 patch of each image under its window."""
+    side = x.shape[-1]
+    return _resampling(box[:, 0], side) @ x @ _resampling(box[:, 1], side).transpose(0, 2, 1)
 
 
 def _resampling(box: Floats, side: int) -> Floats:
