@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from brainssl_utils.plots.base import CLASS_COLOURS, METHOD_COLOURS, PALETTE, new_figure, tidy
+from brainssl_utils.published import method_title
 
 ACCURACIES = {
     "c_acc": "c_acc: contrastive",
@@ -47,7 +48,7 @@ def compare_curves(
             if name in history and history[name].notna().any():
                 values = history[name].astype(float) * (1 if name.endswith("loss") else 100)
                 colour = METHOD_COLOURS.get(method, spare)
-                axis.plot(history["epoch"] + 1, values, color=colour, marker=".", label=method)
+                axis.plot(history["epoch"] + 1, values, color=colour, marker=".", label=method_title(method))
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         tidy(axis, "epoch", ylabel, title)
         axis.legend(fontsize=7, frameon=False)
