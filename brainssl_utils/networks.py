@@ -158,7 +158,7 @@ class Classifier(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Turns an encoder's last feature map back into images: (B, D) -> (B, 1, S, S) of scores before the sigmoid.
+    """Turns an encoder's last feature map back into images: (B, D) -> (B, 1, S, S), aimed at 0..1 but not bound to it.
 
     Each step doubles the side (nearest neighbour, then a 3x3 convolution, which leaves no checkerboard) and halves the
     channels, until the image's size is reached.

@@ -91,7 +91,8 @@ class MaskedEncoder(Method):
 
     def pretext_loss(self, features: Sequence[Tensor]) -> Tensor:
         assert self._target is not None and self._hidden is not None
-        repaired = self.decoder(features[0]).float().sigmoid()
+        # No sigmoid: most of a scan is black, and a sigmoid driven to 0 there has no slope left to come back by.
+        repaired = self.decoder(features[0]).float()
         with self.in_float32():
             error = (repaired - self._target).square()
             self.note("hidden_error", error[self._hidden].mean())
@@ -101,4 +102,4 @@ class MaskedEncoder(Method):
     def repair(self, images: Tensor, hidden: Tensor) -> Tensor:
         """Return the network's picture, float (B, 1, S, S) in 0..1, of images (uint8 or float) seen without `hidden`."""
         visible = to_float(images).masked_fill(hidden, 0)
-        return self.decoder(self.encoder(visible)).float().sigmoid()
+        return self.decoder(self.encoder(visible)).float().clamp(0, 1)
