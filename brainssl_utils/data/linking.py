@@ -42,6 +42,8 @@ class Linker:
 
     def run(self, plain: Hashes, mirrored: Hashes, neighbours: int) -> None:
         """Search, compare and join; `plain` and `mirrored` are the perceptual hashes in both orientations."""
+        if len(self.signs) < 2:
+            return
         index = ShapeIndex(self.signs.shape, self.threads)
         candidates = hash_pairs(plain, mirrored)
         for _ in range(_PASSES):

@@ -23,7 +23,6 @@ FINE = 48  # side of the patches that are compared; their pixel is about the ana
 BAND = (1.2, 5.0)  # sigmas of the two Gaussians whose difference is the band-pass, in pixels of a patch
 CELLS, ANGLES = 8, 6
 _MEAN = 0.35  # mean brightness that the power law aims at
-_ROUNDS = 1
 _CHUNK = 256
 _T = TypeVar("_T")
 
@@ -82,8 +81,8 @@ def _reduce(images: npt.NDArray[np.uint8]) -> tuple[np.ndarray, ...]:
     pixels: Floats = images.astype(np.float32)
     small = _halved(pixels)
     box = _window(_even_brightness(small, small))
-    for _ in range(_ROUNDS):  # a wide dark frame misleads the first curve: draw the next ones from the window alone
-        box = _window(_even_brightness(small, _resampled(small, box)))
+    # A wide dark frame misleads the first curve; the second one is drawn from the window alone.
+    box = _window(_even_brightness(small, _resampled(small, box)))
     box *= side / small.shape[-1]
     patch = _resampled(pixels, box)
     centres = box[:, :, :1] + (box[:, :, 1:] - box[:, :, :1]) * (np.arange(FINE, dtype=np.float32) + 0.5) / FINE
