@@ -30,6 +30,11 @@ from brainssl_utils.plots.data import (
     split_comparison,
     to_size,
 )
+from brainssl_utils.plots.masked import (
+    class_boxes,
+    error_maps,
+    repair_sheet,
+)
 from brainssl_utils.plots.neighbours import counted_pairs, neighbour_sheet, queue_shares, support_circle
 from brainssl_utils.plots.pairs import digit_map, distance_histograms, pair_costs, pair_sheet, twin_diagram
 from brainssl_utils.plots.redundancy import (
@@ -51,6 +56,7 @@ __all__ = [
     "CLASS_COLOURS",
     "METHOD_COLOURS",
     "PALETTE",
+    "class_boxes",
     "compare_curves",
     "confusion_matrices",
     "correlation_histogram",
@@ -60,6 +66,7 @@ __all__ = [
     "digit_map",
     "distance_histograms",
     "embedding",
+    "error_maps",
     "gap_curves",
     "grouped_bars",
     "hash_steps",
@@ -81,6 +88,7 @@ __all__ = [
     "picture_pairs",
     "queue_shares",
     "reading_panels",
+    "repair_sheet",
     "show",
     "size_panels",
     "source_sheet",
