@@ -96,5 +96,6 @@ def interval_bars(
     if reference is not None:
         axes.axvline(reference, color=PALETTE[4], ls=":", lw=1.5)
     axes.set_yticks(positions, [str(name) for name in table.index], fontsize=8)
+    axes.set_ylim(-0.6, len(table) - 0.4)
     tidy(axes, xlabel, "")
     return figure
