@@ -199,6 +199,7 @@ def canonical_head() -> Head:
     deep = (skull < -16) & (gm + wm > 0.8) & (grid[2] > -28) & (np.abs(grid[0]) > 8)
     surface = (np.abs(skull) < 1) & (grid[2] > -38) & (np.abs(grid[0]) < 62)
     surface &= np.hypot(grid[1] - SELLA[1], grid[2] - SELLA[2]) > 26  # not where pituitary tumours grow
+    surface &= (grid[1] > -84) & (grid[1] < 54) & (grid[2] < 64)  # slices at the very poles show next to nothing
     return Head(tissues, depth, _points(deep), _points(surface))
 
 

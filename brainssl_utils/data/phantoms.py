@@ -25,7 +25,7 @@ from brainssl_utils.data.phantom_patients import draw_patient, render_slice
 from brainssl_utils.data.phantom_plan import PlannedFile, plan_files
 from brainssl_utils.errors import CourseError
 
-VERSION = 2  # raised whenever the same arguments give other bytes
+VERSION = 3  # raised whenever the same arguments give other bytes
 MARKER = "phantoms.json"
 COLUMNS = ["source", "path", "patient", "plane", "class", "copy_of", "change"]
 
