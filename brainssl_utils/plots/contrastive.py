@@ -148,7 +148,7 @@ def grouped_bars(table: pd.DataFrame, ylabel: str, levels: Mapping[str, float] |
         axes.axhline(100 * level, color="black", ls=":", lw=1.2, label=name)
     axes.set_xticks(places, [str(name) for name in table.index], fontsize=8)
     tidy(axes, "", ylabel)
-    axes.set_ylim(0, 100)
+    axes.set_ylim(bottom=0)
     axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
