@@ -139,6 +139,15 @@ def test_deviations_name_the_class_and_the_numbers() -> None:
     assert not (corpus.labels[split.test] == 3).any() and (corpus.labels[split.train] == 3).any()
 
 
+def test_large_families_are_not_spent_on_one_test_image() -> None:
+    groups = np.concatenate([np.repeat(np.arange(8), 30), np.arange(100, 400)])
+    corpus = make_corpus(groups % 4, groups)
+    for seed in range(5):
+        split = grouped_split(corpus, seed)
+        assert np.bincount(groups)[groups[split.test]].max() == 1
+        assert not len(split.unused)
+
+
 def test_same_seed_same_split_other_seed_other_split() -> None:
     corpus = random_corpus(0)
     for make in (paper_split, grouped_split):
@@ -172,8 +181,7 @@ def test_a_fold_is_tested_on_whole_and_its_copies_elsewhere_are_left_out() -> No
     folds = np.array([(i // 5) % 5 + 1 for i in range(n)])
     groups = np.arange(n)
     groups[7] = groups[2]  # a picture of a fold-2 patient is also a fold-1 patient's
-    labels = np.array([0, 1, 3, 1])[np.arange(n) // 5 % 4]
-    split = patient_split(make_corpus(labels * 0 + np.arange(n) // 5 % 2, groups, patients, folds), fold=1)
+    split = patient_split(make_corpus(np.arange(n) // 5 % 2, groups, patients, folds), fold=1)
     assert np.array_equal(split.test, np.flatnonzero(folds == 1))
     assert set(split.unused) == {5, 6, 7, 8, 9}
     assert any("share a unit" in note for note in split.info["deviations"])
@@ -206,7 +214,15 @@ def test_label_subsets_are_nested_stratified_and_different_pictures_first(make, 
         counts = np.bincount(corpus.labels[rows], minlength=4)
         assert counts.min() >= 1
         assert np.abs(counts - n * whole).max() <= 2
-    assert len(set(groups[subsets[3]])) == 12
+
+
+def test_few_labels_are_spent_on_different_pictures() -> None:
+    groups = np.arange(400) // 8  # 50 pictures, eight copies each
+    corpus = make_corpus(groups % 4, groups)
+    split = grouped_split(corpus, train=160)
+    pictures = len(set(groups[split.train]))
+    assert 15 < pictures < 25
+    assert len(set(groups[label_subset(split, corpus, 12)])) == 12
 
 
 def test_label_subset_takes_a_share_and_refuses_nonsense() -> None:
@@ -308,6 +324,8 @@ def test_leakage_counts_test_images_with_a_twin_by_part_and_threshold() -> None:
         (0.90, "train"): 2, (0.90, "unlabeled"): 2, (0.90, "either"): 4,
     }  # fmt: skip
     assert leakage(corpus, split)["share"].tolist() == [0.2, 0.1, 0.3, 0.2, 0.2, 0.4]
+    divided = Split(train=rows[20:60], validation=rows[10:20], unlabeled=rows[60:], test=rows[:10])
+    assert leakage(corpus, divided).equals(leakage(corpus, split))  # what chose a model was seen as well
 
 
 @pytest.mark.parametrize("seed", range(4))
