@@ -28,7 +28,7 @@ _HOMES = {
 _MODULES = (
     "data", "methods", "evaluation", "exercises", "metrics", "networks", "plots", "records", "settings", "training", "views",
 )  # fmt: skip
-__all__ = [*_HOMES, *_MODULES, "__version__"]  # noqa: PLE0604
+__all__ = [*_HOMES, *_MODULES, "__version__"]
 
 if TYPE_CHECKING:
     from brainssl_utils.data.corpus import Corpus, load_corpus

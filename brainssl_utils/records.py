@@ -130,7 +130,9 @@ MAKERS = {
 """The notebook that makes a method's records; supervised ones come from 01 (fair) and 07 (published)."""
 
 
-def select(records: Sequence[dict[str, Any]], method: str, protocol: str, split: str, tag: str = "") -> list[dict[str, Any]]:
+def select(
+    records: Sequence[dict[str, Any]], method: str, protocol: str, split: str, tag: str = ""
+) -> list[dict[str, Any]]:
     """Return the records of one training, one a seed, by seed.
 
     Args:

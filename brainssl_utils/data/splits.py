@@ -196,7 +196,7 @@ def grouped_split(
         raise CourseError(f"by={by!r}: choose 'group' or 'patient'.")
     rows, _ = _eligible(corpus, classes)
     units = number_by_first(groups(corpus)[rows])
-    if test is None and SMALLEST <= len(rows) // 8 and len(rows) < PAPER_SIZES["all"]:
+    if test is None and len(rows) // 8 >= SMALLEST and len(rows) < PAPER_SIZES["all"]:
         test = min(PAPER_SIZES["test"], len(rows) // 8)
     parameters = {"test": test, "train": train, "classes": classes, "unlabeled": unlabeled}
     parameters |= {"one_per_group": one_per_group, "unit": "group"}

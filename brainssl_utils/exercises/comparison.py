@@ -23,10 +23,20 @@ def check_chance_level(function: Any) -> str:
 @checker
 def check_rows_differ(function: Any) -> str:
     """Check f(correct a, correct b, n): True if the Wilson intervals lie apart, in either order."""
-    cases = [(164, 179, 308), (169, 223, 308), (223, 169, 308), (179, 223, 308), (0, 1, 2), (500, 900, 1000), (90, 90, 100)]
+    cases = [
+        (164, 179, 308),
+        (169, 223, 308),
+        (223, 169, 308),
+        (179, 223, 308),
+        (0, 1, 2),
+        (500, 900, 1000),
+        (90, 90, 100),
+    ]
     for a, b, n in cases:
         (low_a, high_a), (low_b, high_b) = wilson_interval(a, n), wilson_interval(b, n)
         expected = low_a > high_b or low_b > high_a
         if bool(call(function, a, b, n)) != expected:
-            raise Wrong(f"{a} and {b} of {n}: the intervals {'lie apart' if expected else 'overlap'}; you say otherwise")
+            raise Wrong(
+                f"{a} and {b} of {n}: the intervals {'lie apart' if expected else 'overlap'}; you say otherwise"
+            )
     return "the published baselines cannot be told apart, the proposed row can"

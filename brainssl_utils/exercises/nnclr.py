@@ -33,7 +33,7 @@ def check_nearest_neighbours(function: Callable[..., Any]) -> str:
         answer = call(function, queries.clone(), queue.clone())
         if isinstance(answer, Tensor) and answer.shape == (len(queries),):
             raise Wrong("these are row numbers: return the queue's rows at these places")
-        answer = _rows(answer, tuple(queries.shape), "one entry of the queue for each query")
+        answer = _rows(answer, (queries.shape[0], queries.shape[1]), "one entry of the queue for each query")
         if torch.allclose(answer, wanted):
             continue
         if torch.allclose(answer, F.normalize(wanted, dim=1), atol=1e-5):

@@ -27,12 +27,14 @@ def check_joint_loss(function: Any) -> str:
             raise Wrong("return a tensor, so that backward() can be called on it")
         if abs(loss.item() - expected) > 1e-4:
             raise Wrong(f"the loss is {loss.item():.4f}; the sum of both terms is {expected:.4f}")
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         if classifier.weight.grad is None or contrastive.grad is None:
             raise Wrong("a gradient is missing: both terms must stay connected to what they were computed from")
         reached = features.grad is not None and bool(features.grad.abs().sum() > 0)
         if reached != joint:
-            raise Wrong(f"with joint={joint} the classifier's gradient {'reaches' if reached else 'misses'} the features")
+            raise Wrong(
+                f"with joint={joint} the classifier's gradient {'reaches' if reached else 'misses'} the features"
+            )
     return "one sum, and the gradient reaches the features only when it should"
 
 

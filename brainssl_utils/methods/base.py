@@ -167,7 +167,8 @@ class Method(pl.LightningModule):
         c_loss = self.pretext_loss(pretext)
         self.note("c_loss", c_loss)
         if self.two_views:
-            self.note_agreement(*(view.detach().float() for view in pretext), step=batch_idx)
+            h1, h2 = (view.detach().float() for view in pretext)
+            self.note_agreement(h1, h2, batch_idx)
         return c_loss + p_loss
 
     def in_float32(self) -> torch.autocast:

@@ -91,10 +91,10 @@ def show(figure: Figure, caption: str, run_dir: str | Path | None = None, name: 
         from IPython.display import Image, display
     except ImportError:
         return
-    if get_ipython() is not None:  # type: ignore[no-untyped-call]
+    if get_ipython() is not None:
         from io import BytesIO
 
         buffer = BytesIO()
         figure.savefig(buffer, format="png", dpi=96)
-        picture: Any = Image(data=buffer.getvalue(), alt=caption)  # type: ignore[no-untyped-call]
+        picture: Any = Image(data=buffer.getvalue(), alt=caption)
         display(picture)

@@ -82,7 +82,7 @@ def neighbour_sheet(
     Args:
         queries: images (n, 1, S, S).
         rows: by row label: images found (n, 1, S, S), a title for each, and whether its class is the query's (a solid
-            blue frame; a dashed red one where not).
+            blue frame; a dashed orange-red one where not).
         query_titles: a title for each query.
     """
     queries = np.asarray(queries)
@@ -104,7 +104,7 @@ def queue_shares(table: pd.DataFrame, marks: Mapping[str, float], chance: float 
 
     Args:
         table: index: queue length; a column a line.
-        marks: lengths to mark with a vertical line, by label.
+        marks: up to three lengths to mark with a vertical line, by label.
         chance: level of label agreement by chance, drawn dotted.
     """
     figure, [[axes]] = new_figure(1, 1, 7.4, 3.4)
@@ -113,18 +113,8 @@ def queue_shares(table: pd.DataFrame, marks: Mapping[str, float], chance: float 
         axes.plot(table.index, 100 * table[name], styles[index % 4], color=colour, marker="o", ms=4, label=str(name))
     if chance is not None:
         axes.axhline(100 * chance, color=GREY, ls=":", lw=1.2, label="same class, by chance")
-    for label, length in marks.items():
-        axes.axvline(length, color="black", lw=0.8, ls=":")
-        axes.annotate(
-            label,
-            (length, 103),
-            xycoords="data",
-            fontsize=8,
-            rotation=0,
-            ha="center",
-            va="bottom",
-            annotation_clip=False,
-        )
+    for style, (label, length) in zip(("--", ":", "-."), marks.items()):
+        axes.axvline(length, color="black", lw=1, ls=style, label=label)
     axes.set_xscale("log")
     axes.set_xticks(list(table.index), [f"{length:,}" for length in table.index], fontsize=7, rotation=35)
     axes.minorticks_off()
