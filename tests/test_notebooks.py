@@ -9,6 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from brainssl_utils import records
 from brainssl_utils.course import run_course
 from brainssl_utils.course_plan import Lesson, find_notebooks, read_course
 from brainssl_utils.notebook_run import first_problem
@@ -113,6 +114,18 @@ def test_smoke_run_executes_every_notebook(tmp_path_factory):
     listed = {name for entry in record["notebooks"].values() for name in entry["records"]}
     assert listed == {file.name for file in (out / "records").glob("*.json")}
     assert list((out / "figures").iterdir())
+    for made in records.read_records(out):
+        leaks = {row["threshold"]: row["with_twin"] for row in made["leakage"] if row["part"] == "either"}
+        if made["split"] == "grouped":
+            assert leaks[0.98] == 0, f"{made['name']}: {leaks[0.98]} test images have a copy among those seen"
+
+
+def test_notebooks_train_on_the_two_named_splits_alone(notebook):
+    """`grouped_split` is the default; the study's random split goes by the name `published_split` wherever it is used."""
+    source = "\n".join(cell.source for cell in code(notebook))
+    assert re.search(r"\bgrouped_split\(corpus, seed", source)
+    for name in re.findall(r"(\w+)(?:\[[^\]]*\])?\s*=\s*paper_split\(", source):
+        assert "published" in name, name
 
 
 def assert_executed(lesson: Lesson, out: Path) -> None:

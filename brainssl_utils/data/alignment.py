@@ -8,8 +8,8 @@ import numpy.typing as npt
 from brainssl_utils.data.signatures import BAND, Floats, Ints, Signatures, gaussian, over_chunks, smooth
 
 SMALLEST_OVERLAP = 0.3  # of the patch; less common area proves nothing
-_COARSE_STEPS, _FINE_STEPS = 6, 2
-_HOPELESS = 0.7  # coarse correlation below which 0.90 is out of reach; 0.3 % of copies cropped by a tenth fall below
+_COARSE_STEPS, _FINE_STEPS = 4, 1
+_HOPELESS = 0.75  # coarse correlation below which 0.90 is out of reach (of 12,600 such pairs four fell below)
 
 
 def aligned_correlation(
@@ -67,8 +67,11 @@ def _take(x: np.ndarray, rows: Ints, flipped: npt.NDArray[np.bool_]) -> Floats:
 def _interpolation(stretch: Floats, shift: Floats, side: int) -> Floats:
     """Return (P, side, side) linear-interpolation weights at (1 + stretch) u + shift, u in -1..1; zero outside."""
     u = np.linspace(-1, 1, side, dtype=np.float32)
-    place = ((1 + stretch)[:, None] * u + shift[:, None] + 1) * ((side - 1) / 2)
-    return np.clip(1 - np.abs(place[:, :, None] - np.arange(side, dtype=np.float32)), 0, None)
+    place = ((1 + stretch)[:, None] * u + shift[:, None] + 1) * np.float32((side - 1) / 2)
+    weights = place[:, :, None] - np.arange(side, dtype=np.float32)
+    np.abs(weights, out=weights)
+    np.subtract(1, weights, out=weights)
+    return np.maximum(weights, 0, out=weights)
 
 
 def _warped(x: Floats, warp: Floats) -> Floats:
@@ -86,19 +89,23 @@ def _descend(first: np.ndarray, second: Floats, warp: Floats, steps: int) -> tup
     first = first.astype(np.float32)
     n, side, _ = first.shape
     u = np.linspace(-1, 1, side, dtype=np.float32)
-    slope_y, slope_x = np.zeros_like(first), np.zeros_like(first)
-    slope_y[:, 1:-1] = (first[:, 2:] - first[:, :-2]) * ((side - 1) / 4)
-    slope_x[:, :, 1:-1] = (first[:, :, 2:] - first[:, :, :-2]) * ((side - 1) / 4)
-    slopes = np.stack([slope_y * u[:, None], slope_y, slope_x * u, slope_x], axis=1).reshape(n, 4, side * side)
+    slopes = np.zeros((n, 4, side, side), dtype=np.float32)
+    by_y, by_x = slopes[:, 1], slopes[:, 3]
+    np.subtract(first[:, 2:], first[:, :-2], out=by_y[:, 1:-1])
+    np.subtract(first[:, :, 2:], first[:, :, :-2], out=by_x[:, :, 1:-1])
+    slopes *= (side - 1) / 4
+    np.multiply(by_y, u[:, None], out=slopes[:, 0])
+    np.multiply(by_x, u, out=slopes[:, 2])
+    slopes = slopes.reshape(n, 4, side * side)
     normal = slopes @ slopes.transpose(0, 2, 1)
     damping = 1e-3 * np.trace(normal, axis1=1, axis2=2)[:, None, None] / 4 + 1e-6
     solve = np.linalg.inv(normal + damping * np.eye(4, dtype=np.float32))
-    length = np.sqrt((first**2).sum(axis=(1, 2)))
+    length = np.sqrt(np.einsum("nij,nij->n", first, first))
     best, best_warp = np.full(n, -1, dtype=np.float32), warp.copy()
     for step in range(steps + 1):
         moved = _warped(second, warp)
-        product = (first * moved).sum(axis=(1, 2))
-        power = np.maximum((moved**2).sum(axis=(1, 2)), 1e-6)
+        product = np.einsum("nij,nij->n", first, moved)
+        power = np.maximum(np.einsum("nij,nij->n", moved, moved), 1e-6)
         value = product / np.maximum(length * np.sqrt(power), 1e-6)
         better = value > best
         best, best_warp = np.where(better, value, best), np.where(better[:, None], warp, best_warp)
