@@ -68,7 +68,7 @@ def family(content: bytes, bent: bool, copies: int, seed: int) -> tuple[np.ndarr
     """Return (1 + copies, 96, 96) uint8 pixels of one original and its copies, and what was done to each."""
     rng = np.random.default_rng(seed)
     image = Image.open(io.BytesIO(content)).convert("L")
-    image.thumbnail((256, 256), Image.Resampling.BOX)
+    image.thumbnail((200, 200), Image.Resampling.BOX)
     if bent:
         image = bend(image, rng)
     made, names = [image], ["original"]

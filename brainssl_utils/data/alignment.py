@@ -96,8 +96,8 @@ def _descend(first: np.ndarray, second: Floats, warp: Floats, steps: int) -> tup
     slopes *= (side - 1) / 4
     np.multiply(by_y, u[:, None], out=slopes[:, 0])
     np.multiply(by_x, u, out=slopes[:, 2])
-    slopes = slopes.reshape(n, 4, side * side)
-    normal = slopes @ slopes.transpose(0, 2, 1)
+    flat = slopes.reshape(n, 4, side * side)
+    normal = flat @ flat.transpose(0, 2, 1)
     damping = 1e-3 * np.trace(normal, axis1=1, axis2=2)[:, None, None] / 4 + 1e-6
     solve = np.linalg.inv(normal + damping * np.eye(4, dtype=np.float32))
     length = np.sqrt(np.einsum("nij,nij->n", first, first))
@@ -112,7 +112,7 @@ def _descend(first: np.ndarray, second: Floats, warp: Floats, steps: int) -> tup
         if step < steps:
             gain = np.maximum(product, 0) / power
             rest = (first - gain[:, None, None] * moved).reshape(n, side * side, 1)
-            change = (solve @ (slopes @ rest))[:, :, 0]
+            change = (solve @ (flat @ rest))[:, :, 0]
             warp = np.clip(warp + np.clip(change, -0.1, 0.1), -0.4, 0.4)
     return best, best_warp
 

@@ -73,7 +73,7 @@ def find_groups(
     labels: npt.ArrayLike | None = None,
     threshold: float = 0.98,
     keep_links: float = 0.90,
-    neighbours: int = 8,
+    neighbours: int = 6,
     threads: int | None = None,
 ) -> Groups:
     """Gather images that are copies of one picture: resized, recompressed, cropped, gamma-changed or mirrored.

@@ -23,7 +23,7 @@ FINE = 48  # side of the patches that are compared; their pixel is about the ana
 BAND = (1.2, 5.0)  # sigmas of the two Gaussians whose difference is the band-pass, in pixels of a patch
 CELLS, ANGLES = 8, 6
 _MEAN = 0.35  # mean brightness that the power law aims at
-_CHUNK = 256
+_CHUNK = 128
 _T = TypeVar("_T")
 
 
@@ -65,9 +65,18 @@ def signatures(images: npt.NDArray[np.uint8], threads: int | None = None) -> Sig
 
 def over_chunks(work: Callable[[slice], _T], n: int, threads: int | None = None, size: int = _CHUNK) -> Iterator[_T]:
     """Apply `work` to slices of at most `size` rows of n, several at a time; yield the results in order."""
+    from threadpoolctl import threadpool_limits
+
     slices = [slice(start, min(start + size, n)) for start in range(0, n, size)]
-    with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as pool:
+    workers = threads or available_cores()
+    # The chunks are what runs side by side: matrix products that each ask for all cores would only wait for one another.
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
         yield from pool.map(work, slices)
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def mirrored_shape(shape: npt.NDArray[np.float16]) -> npt.NDArray[np.float16]:
