@@ -201,7 +201,7 @@ def fit(
             enable_model_summary=False,
             use_distributed_sampler=False,
         )
-        method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        method.to(memory_format=torch.channels_last)
         trainer.fit(method, batches, ckpt_path=continue_from(checkpoint, key) if resume and checkpoint else None)
     if trainer.interrupted:
         raise KeyboardInterrupt(f"training of {name} was interrupted; call again to continue")
