@@ -30,7 +30,7 @@ def training_curves(history: pd.DataFrame, title: str = "") -> Figure:
         for colour, (name, label) in zip(PALETTE, names.items()):
             if name in history and history[name].notna().any():
                 axes.plot(history["epoch"] + 1, history[name] * scale, color=colour, marker=".", label=label)
-        axes.legend(fontsize=7, frameon=False)
+        axes.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     tidy(left, "epoch", "accuracy (%)", title)
     left.set_ylim(0, 102)
