@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from brainssl_utils.data.signatures import Floats, Ints, mirrored_shape
+from brainssl_utils.data.signatures import Floats, Ints, mirrored_shape, over_chunks
 
 Hashes = npt.NDArray[np.uint64]
 _DIMENSIONS = 64  # principal components kept of the edge histograms
@@ -116,7 +116,7 @@ def pair_keys(a: Ints, b: Ints, flipped: npt.NDArray[np.bool_]) -> Ints:
     return (a << 33) | (b << 1) | flipped.astype(np.int64)
 
 
-def hashes_both_ways(images: npt.NDArray[np.uint8]) -> tuple[Hashes, Hashes]:
+def hashes_both_ways(images: npt.NDArray[np.uint8], threads: int | None = None) -> tuple[Hashes, Hashes]:
     """Return the 64-bit DCT hashes of images and of their left-right mirror images.
 
     As `imagehash.phash`: signs of the 8 x 8 lowest cosine coefficients of a 32 x 32 reduction, against their median.
@@ -124,6 +124,7 @@ def hashes_both_ways(images: npt.NDArray[np.uint8]) -> tuple[Hashes, Hashes]:
 
     Args:
         images: (N, 1, S, S) or (N, S, S) uint8.
+        threads: of this process; default: all cores.
     """
     side = images.shape[-1]
     images = images.reshape(len(images), side, side)
@@ -132,10 +133,8 @@ def hashes_both_ways(images: npt.NDArray[np.uint8]) -> tuple[Hashes, Hashes]:
     cells = np.clip(np.minimum(edges[1:, None], pixel + 1) - np.maximum(edges[:-1, None], pixel), 0, None)
     waves = np.cos(np.pi * np.arange(8)[:, None] * (2 * np.arange(32) + 1) / 64)
     transform = (waves @ (cells / cells.sum(axis=1, keepdims=True))).astype(np.float32)
-    low = np.empty((len(images), 8, 8), dtype=np.float32)
-    for start in range(0, len(images), 4096):
-        rows = slice(start, start + 4096)
-        low[rows] = transform @ images[rows].astype(np.float32) @ transform.T
+    parts = over_chunks(lambda rows: transform @ images[rows].astype(np.float32) @ transform.T, len(images), threads)
+    low = np.concatenate([np.empty((0, 8, 8), dtype=np.float32), *parts])
     mirrored = low * np.where(np.arange(8) % 2, -1, 1).astype(np.float32)
     return _bits(low), _bits(mirrored)
 

@@ -107,10 +107,11 @@ def find_groups(
     content = components(n, *(np.concatenate([table[end] for table in exact]) for end in ("a", "b")))
     _, rows = np.unique(content, return_index=True)
 
-    plain, mirrored = hashes_both_ways(pixels[rows])
+    distinct = pixels if len(rows) == n else pixels[rows]
+    plain, mirrored = hashes_both_ways(distinct, threads)
     if phash is not None:
         plain = np.asarray(phash, dtype=np.uint64)[rows]
-    linker = Linker(signatures(pixels[rows], threads), threshold, keep_links, threads)
+    linker = Linker(signatures(distinct, threads), threshold, keep_links, threads)
     linker.run(plain, mirrored, neighbours)
     near = linker.links()
     near["a"], near["b"] = rows[near["a"]], rows[near["b"]]

@@ -56,11 +56,18 @@ def signatures(images: npt.NDArray[np.uint8], threads: int | None = None) -> Sig
         images: (N, 1, S, S) or (N, S, S) uint8, S even.
         threads: of this process; default: all cores.
     """
-    images = images.reshape(len(images), *images.shape[-2:])
-    parts = over_chunks(lambda rows: _reduce(images[rows]), len(images), threads)
-    empty = _reduce(images[:0])
-    columns = [np.concatenate(column) for column in zip(empty, *parts)]
-    return Signatures(*columns)
+    n = len(images)
+    images = images.reshape(n, *images.shape[-2:])
+    signs = Signatures(*(np.empty((n, *column.shape[1:]), dtype=column.dtype) for column in _reduce(images[:0])))
+    columns = tuple(vars(signs).values())
+
+    def work(rows: slice) -> None:
+        for column, part in zip(columns, _reduce(images[rows])):
+            column[rows] = part
+
+    for _ in over_chunks(work, n, threads):
+        pass
+    return signs
 
 
 def over_chunks(work: Callable[[slice], _T], n: int, threads: int | None = None, size: int = _CHUNK) -> Iterator[_T]:
