@@ -129,6 +129,26 @@ def test_families_of_many_copies_become_one_group_each(slices: list[Image.Image]
     assert pd.Series(truth[order]).groupby(found.group).nunique().max() == 1
 
 
+def test_crowds_of_siblings_do_not_hide_the_rest_of_the_family(slices: list[Image.Image]) -> None:
+    rng = np.random.default_rng(0)
+    images = []
+    for image in slices[:8:2]:
+        for _ in range(10):  # ten copies, each six times with a grain of noise: two neighbours never lead out of a six
+            copy = small(CHANGES["all"](image, rng))
+            images += [(copy.clip(0, 254) + rng.integers(0, 2, copy.shape)).astype(np.uint8) for _ in range(6)]
+    found = find_groups(np.stack(images)[:, None], names(len(images)), neighbours=2)
+    assert np.array_equal(found.group, np.repeat(np.arange(4), 60))
+
+
+def test_what_lies_between_the_thresholds_is_evidence_but_joins_nothing(originals: np.ndarray) -> None:
+    found = find_groups(originals, names(len(originals)), threshold=0.98, keep_links=0.6)
+    assert len(found.links) > 5 and (found.links["value"] < 0.98).all()
+    assert np.array_equal(found.group, np.arange(len(originals)))
+    # Pairs inside a group need no comparison; where nothing joins, every candidate has to be compared.
+    stronger = find_groups(originals, names(len(originals)), threshold=0.6, keep_links=0.6)
+    assert found.compared > stronger.compared
+
+
 def test_neighbouring_slices_and_other_heads_stay_apart(originals: np.ndarray) -> None:
     neighbours, _ = pair_correlation(originals[0::2], originals[1::2])
     strangers, _ = pair_correlation(originals[0:-24:2], originals[24::2])  # the same plane and class, other patients
