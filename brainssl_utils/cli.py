@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from brainssl_utils.errors import CourseError
+from brainssl_utils.errors import CourseError, exit_code
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -196,19 +196,9 @@ def _text(table: pd.DataFrame, index: bool = True) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; a user's mistake is one line on stderr and exit code 2."""
-    try:
-        app(args=None if arguments is None else list(arguments), prog_name="brainssl")
-    except CourseError as error:
-        sys.exit(_fail(str(error)))
-    except OSError as error:
-        if error.filename is None or error.strerror is None:
-            raise
-        sys.exit(_fail(f"{error.filename}: {error.strerror}"))
-
-
-def _fail(message: str) -> int:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    return 2
+    code = exit_code(lambda: app(args=None if arguments is None else list(arguments), prog_name="brainssl"))
+    if code:
+        sys.exit(code)
 
 
 if __name__ == "__main__":

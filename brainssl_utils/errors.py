@@ -1,5 +1,25 @@
-"""The one exception a user's mistake raises; the command line prints its message without a traceback."""
+"""The one exception a user's mistake raises, and how a program ends on it: one line on stderr instead of a traceback."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
 
 
 class CourseError(ValueError):
     """Something the user can put right: the message names the file or parameter, what was expected and what to do."""
+
+
+def exit_code(work: Callable[[], object]) -> int:
+    """Do a program's work: 0, or 2 after one line on stderr where the user can put right what went wrong."""
+    try:
+        work()
+        return 0
+    except CourseError as error:
+        message = str(error)
+    except OSError as error:
+        if error.filename is None or error.strerror is None:
+            raise
+        message = f"{error.filename}: {error.strerror}"
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from brainssl_utils.errors import CourseError
 from brainssl_utils.features import encoder_of, eval_mode
 from brainssl_utils.networks import Classifier
 from brainssl_utils.reports import check_rows, test_report
+from brainssl_utils.sampling import endless
 from brainssl_utils.views import Views, make_views, to_float
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ def _train(
     # Frozen and not augmented, an image has the same features at every step.
     fixed = None if learns or plan.augments else _features(model, images)
     since: list[tuple[float, float]] = []
-    for step, rows in zip(range(1, plan.steps + 1), _batches(len(images), plan.batch_size, generator)):
+    for step, rows in zip(range(1, plan.steps + 1), endless(torch.arange(len(images)), plan.batch_size, generator)):
         frozen = step <= plan.thaw
         model.train()
         encoder.train(not frozen)
@@ -258,16 +259,6 @@ def _new_model(encoder: nn.Module, images: Tensor, n_classes: int, widths: Seque
     spread, size = ((features - part).abs().sum(1).mean().item() for part in (centre, 0))
     scale = FEATURE_SUM / max(spread, 1e-6 * size, 1e-12)  # of a collapsed encoder there is only rounding to magnify
     return FineTunedModel(encoder, head, centre, scale).to(hardware.accelerator())
-
-
-def _batches(n: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Index batches without end; every image comes once before any comes again."""
-    left = torch.empty(0, dtype=torch.int64)
-    while True:
-        while len(left) < size:
-            left = torch.cat([left, torch.randperm(n, generator=generator)])
-        yield left[:size]
-        left = left[size:]
 
 
 def _features(model: FineTunedModel, images: Tensor) -> Tensor:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import ctypes
 import functools
 import platform
-import sys
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+
+from brainssl_utils.provenance import cpu_features
 
 # glibc's mallopt parameters (malloc.h).
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4
@@ -31,14 +32,7 @@ def keep_freed_memory() -> bool:
 @functools.cache
 def has_fast_bfloat16() -> bool:
     """Whether the CPU multiplies bfloat16 matrices in hardware (AMX or AVX512-BF16); emulated, it is slower than float32."""
-    if sys.platform != "linux" or platform.machine() not in ("x86_64", "AMD64"):
-        return False
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            flags = next((line for line in file if line.startswith("flags")), "")
-    except OSError:
-        return False
-    return "amx_bf16" in flags or "avx512_bf16" in flags
+    return not {"amx_bf16", "avx512_bf16"}.isdisjoint(cpu_features())
 
 
 def accelerator() -> str:

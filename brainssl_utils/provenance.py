@@ -54,7 +54,7 @@ def host() -> dict[str, Any]:
         "system": platform.system(),
         "machine": platform.machine(),
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "cpu_features": _cpu_features(),
+        "cpu_features": cpu_features(),
     }
     torch = sys.modules.get("torch")  # described if in use, never imported for it
     if torch is not None:
@@ -63,7 +63,8 @@ def host() -> dict[str, Any]:
     return described
 
 
-def _cpu_features() -> list[str]:
+def cpu_features() -> list[str]:
+    """Instruction sets that speed here depends on, as Linux names them; [] where it does not say."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -68,7 +68,7 @@ def check_rows(corpus: Corpus, split: Split, rows: npt.NDArray[np.int64], what: 
             the test part; the test part is empty.
     """
     if split.fingerprint != corpus.fingerprint:
-        raise CourseError("the split was made for another corpus: make or load it with the corpus you evaluate on.")
+        raise CourseError("the split was made for another corpus: make or load it with the corpus you use it on.")
     if not len(split.test):
         raise CourseError("the split has no test images to score.")
     if not len(rows):

@@ -25,6 +25,8 @@ from brainssl_utils.data.splits import Split, leakage
 from brainssl_utils.errors import CourseError
 from brainssl_utils.files import check_writable
 from brainssl_utils.methods.base import Batch, Method, TrainingData
+from brainssl_utils.reports import check_rows
+from brainssl_utils.sampling import endless
 from brainssl_utils.settings import Profile, get_profile
 
 
@@ -90,20 +92,11 @@ def is_supervised(method: Method) -> bool:
     return method.name == "supervised"
 
 
-def endless(rows: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Yield batches of `size` rows without end, each row once before any row comes again."""
-    left = rows[:0]
-    while True:
-        while len(left) < size:
-            left = torch.cat([left, rows[torch.randperm(len(rows), generator=generator)]])
-        yield left[:size]
-        left = left[size:]
-
-
 class Epochs(Callback):
-    """Closes each epoch: means, accuracies, one line of progress."""
+    """Closes each epoch: means, accuracies, one line of progress; signs the checkpoint with the training's key."""
 
-    def __init__(self, title: str, epochs: int, show: bool) -> None:
+    def __init__(self, title: str, epochs: int, show: bool, key: str) -> None:
+        self.key = key
         self.bar = tqdm(
             total=epochs, desc=title, unit="epoch", disable=not show, file=None, dynamic_ncols=False, ncols=100
         )
@@ -122,6 +115,11 @@ class Epochs(Callback):
         shown = {key: f"{row[key]:.2f}" for key in ("c_loss", "c_acc", "p_acc") if row.get(key) is not None}
         self.bar.set_postfix(shown, refresh=False)
         self.bar.update(1)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint["key"] = self.key
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.bar.close()
@@ -170,21 +168,24 @@ def fit(
     folder = check_writable(out) if out is not None else None
     record_path = folder / "records" / f"{name}.json" if folder else None
     checkpoint = folder / "checkpoints" / f"{name}.ckpt" if folder else None
+    # While it lasts, a training writes under a name of its own: a finished one of other settings stays whole beside it.
+    partial = folder / "checkpoints" / f"{name}.{key}.part.ckpt" if folder else None
 
     if resume and record_path and checkpoint and record_path.exists() and checkpoint.exists():
         record = records.read_record(record_path)
-        if record.get("key") == key:
-            load_weights(method, checkpoint)
+        if record.get("key") == key and load_weights(method, checkpoint, key):
             return Run(method, record, record_path)
+    if partial and not resume:
+        partial.unlink(missing_ok=True)
 
     speed = hardware.prepare()
     data = training_data(corpus, split, profile, seed, labeled)
     method.setup_data(data)
     batches = Batches(method, data, torch.as_tensor(split.unlabeled), profile)
-    callbacks: list[Callback] = [Epochs(f"{method.title} ({method.protocol})", profile.epochs, progress)]
-    if checkpoint:
+    callbacks: list[Callback] = [Epochs(f"{method.title} ({method.protocol})", profile.epochs, progress, key)]
+    if partial:
         callbacks.append(
-            ModelCheckpoint(checkpoint.parent, name, save_on_train_epoch_end=True, enable_version_counter=False)
+            ModelCheckpoint(partial.parent, partial.stem, save_on_train_epoch_end=True, enable_version_counter=False)
         )
     started = time.perf_counter()
     with quiet_lightning(), torch.random.fork_rng(devices=[]):
@@ -196,20 +197,21 @@ def fit(
             precision=hardware.precision(),  # type: ignore[arg-type]
             callbacks=callbacks,
             logger=False,
-            enable_checkpointing=checkpoint is not None,
+            enable_checkpointing=partial is not None,
             enable_progress_bar=False,
             enable_model_summary=False,
             use_distributed_sampler=False,
         )
         method.to(memory_format=torch.channels_last)
-        trainer.fit(method, batches, ckpt_path=continue_from(checkpoint, key) if resume and checkpoint else None)
+        trainer.fit(method, batches, ckpt_path=str(partial) if partial and partial.exists() else None)
     if trainer.interrupted:
         raise KeyboardInterrupt(f"training of {name} was interrupted; call again to continue")
     method.cpu().eval()
     record = make_record(method, corpus, split, profile, seed, name, tag, key, data, probes)
     record |= {"throughput": throughput(method, batches), "device": {**records.host(), **speed}}
     record["seconds"] = round(time.perf_counter() - started, 2)
-    if record_path:
+    if record_path and checkpoint and partial:
+        partial.replace(checkpoint)
         records.write_record(record, record_path)
     return Run(method, record, record_path)
 
@@ -222,13 +224,9 @@ def check(method: Method, corpus: Corpus, split: Split, profile: Profile, labele
             f"the encoder takes {size} pixels, but profile '{profile.name}' has images of {profile.image_size}: "
             f"build the method with image_size={profile.image_size}."
         )
-    if split.fingerprint != corpus.fingerprint:
-        raise CourseError("the split was made for another corpus: make or load it with the corpus you train on.")
-    for part, rows in (("labelled", labeled), ("unlabelled", split.unlabeled), ("test", split.test)):
-        if not len(rows):
-            raise CourseError(f"the split has no {part} images: choose larger parts.")
-    if np.isin(labeled, split.test).any():
-        raise CourseError("`labels` names test images: labels for training come from split.train.")
+    check_rows(corpus, split, labeled)
+    if not len(split.unlabeled):
+        raise CourseError("the split has no unlabelled images: choose a smaller train or test part.")
     classes = int(corpus.labels[labeled].max()) + 1
     if classes > method.config["n_classes"]:
         raise CourseError(
@@ -340,7 +338,7 @@ def settings_key(
 def code_digest() -> str:
     """Hash the sources that a training runs through, so that a changed loss never hides behind an older record."""
     package = Path(__file__).parent
-    names = ("training.py", "networks.py", "views.py", "masks.py", "metrics.py")
+    names = ("training.py", "sampling.py", "networks.py", "views.py", "masks.py", "metrics.py")
     files = [*(package / name for name in names), *sorted((package / "methods").glob("*.py"))]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
@@ -351,17 +349,6 @@ def run_name(method: Method, split: Split, profile: Profile, seed: int, tag: str
     return "-".join(part.replace(" ", "_") for part in parts if part)
 
 
-def continue_from(checkpoint: Path, key: str) -> str | None:
-    """Return the checkpoint to continue from if it belongs to the same settings; put another's out of the way."""
-    mark = checkpoint.with_suffix(".key")
-    if checkpoint.exists() and mark.exists() and mark.read_text() == key:
-        return str(checkpoint)
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    checkpoint.unlink(missing_ok=True)
-    mark.write_text(key)
-    return None
-
-
 def load_run(out: str | Path, record: dict[str, Any]) -> Run:
     """Bring back a finished training from its record and the checkpoint beside it.
 
@@ -370,7 +357,7 @@ def load_run(out: str | Path, record: dict[str, Any]) -> Run:
         record: from `records.read_records(out)`.
 
     Raises:
-        CourseError: the checkpoint is gone.
+        CourseError: the checkpoint is gone, or is of another training than the record.
     """
     from brainssl_utils.methods import make_method
 
@@ -381,16 +368,20 @@ def load_run(out: str | Path, record: dict[str, Any]) -> Run:
     size, n_classes = config.pop("image_size"), config.pop("n_classes")
     config.pop("features")
     method = make_method(record["method"], record["protocol"], size, record["seed"], n_classes, **config)
-    load_weights(method, checkpoint)
+    if not load_weights(method, checkpoint, record["key"]):
+        raise CourseError(f"{checkpoint} is of another training than the record beside it: train it again.")
     return Run(method, record, Path(out) / "records" / f"{record['name']}.json")
 
 
-def load_weights(method: Method, checkpoint: Path) -> None:
-    """Load a finished training's weights and history into `method`."""
+def load_weights(method: Method, checkpoint: Path, key: str) -> bool:
+    """Load a finished training's weights and history into `method`; False, and nothing done, if they are another's."""
     content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    if content.get("key") != key:
+        return False
     method.load_state_dict(content["state_dict"])
     method.on_load_checkpoint(content)
     method.eval()
+    return True
 
 
 class quiet_lightning:

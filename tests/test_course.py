@@ -138,17 +138,21 @@ def test_stopped_run_is_resumed_without_running_finished_notebooks_again(tmp_pat
     cells = {name: [count.format(name=name)] for name in names}
     cells["02_second"].append(wait)
     folder, out = write_course(tmp_path / "notebooks", cells), tmp_path / "run"
-    program = (
+    program = (  # tests started in the background inherit a deaf ear for SIGINT
+        "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from brainssl_utils.course import run_course\n"
         f"run_course(profile='smoke', out={str(out)!r}, notebooks_dir={str(folder)!r})"
     )
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while not (out / "pid").exists() or not (out / "pid").read_text():
-        assert process.poll() is None and time.monotonic() < deadline, "the second notebook never started"
-        time.sleep(0.05)
-    process.send_signal(how)
-    assert process.wait(timeout=30) != 0
+    try:
+        deadline = time.monotonic() + 60
+        while not (out / "pid").exists() or not (out / "pid").read_text():
+            assert process.poll() is None and time.monotonic() < deadline, "the second notebook never started"
+            time.sleep(0.05)
+        process.send_signal(how)
+        assert process.wait(timeout=30) != 0
+    finally:
+        process.kill()
     kernel = int((out / "pid").read_text())
     while Path(f"/proc/{kernel}").exists() and "State:\tZ" not in Path(f"/proc/{kernel}/status").read_text():
         assert time.monotonic() < deadline, "the kernel outlived its run"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from brainssl_utils.data.splits import Split, grouped_split, validation_part
 from brainssl_utils.errors import CourseError
 from brainssl_utils.methods import METHODS, make_method
 from brainssl_utils.methods.base import Method
+from brainssl_utils.sampling import endless
 from brainssl_utils.settings import PROFILES
 from brainssl_utils.training import Run, fit
 
@@ -45,6 +48,21 @@ def same_weights(one: Run, other: Run) -> bool:
     return all(torch.equal(a, b) for a, b in pairs)
 
 
+@contextlib.contextmanager
+def power_cut(monkeypatch: pytest.MonkeyPatch, epoch: int) -> Iterator[None]:
+    """End the training inside with an error in the given epoch."""
+    step = Method.training_step
+
+    def stop(self: Method, batch: object, index: int) -> object:
+        if self.current_epoch == epoch:
+            raise RuntimeError("power cut")
+        return step(self, batch, index)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="power cut"):
+        patch.setattr(Method, "training_step", stop)
+        yield
+
+
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_a_seed_fixes_the_history_whatever_number_of_threads_helps(phantoms: Corpus, split: Split, name: str) -> None:
     first, second = train(name, phantoms, split), train(name, phantoms, split)
@@ -61,16 +79,7 @@ def test_an_interrupted_training_resumes_to_the_uninterrupted_result(
     phantoms: Corpus, split: Split, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = train(name, phantoms, split)
-    step, stopped = Method.training_step, []
-
-    def stop_once(self: Method, batch: object, index: int) -> object:
-        if self.current_epoch == 2 and not stopped:
-            stopped.append(True)
-            raise RuntimeError("power cut")
-        return step(self, batch, index)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Method, "training_step", stop_once)
-    with pytest.raises(RuntimeError, match="power cut"):
+    with power_cut(monkeypatch, epoch=2):
         train(name, phantoms, split, tmp_path)
     assert not list(tmp_path.glob("records/*.json")), "an unfinished training leaves no record"
     resumed = train(name, phantoms, split, tmp_path)
@@ -132,6 +141,40 @@ def test_a_changed_setting_trains_anew(
     first = train("simclr", phantoms, split, tmp_path)
     other = train("simclr", phantoms, split, tmp_path, **change)  # type: ignore[arg-type]
     assert not same_weights(first, other) and first.record["key"] != other.record["key"]
+
+
+def test_an_interrupted_training_never_passes_for_the_finished_one_beside_it(
+    phantoms: Corpus, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = train("simclr", phantoms, split, tmp_path)
+    with power_cut(monkeypatch, epoch=1):
+        train("simclr", phantoms, split, tmp_path, temperature=0.5)
+    again = train("simclr", phantoms, split, tmp_path)
+    assert same_weights(first, again)
+    assert same_weights(first, training.load_run(tmp_path, first.record)), "the finished training stays whole"
+    other = train("simclr", phantoms, split, tmp_path, temperature=0.5)
+    assert same_weights(other, train("simclr", phantoms, split, temperature=0.5))
+    assert not list(tmp_path.glob("checkpoints/*.part.ckpt"))
+
+
+def test_training_anew_does_not_take_up_what_is_there(
+    phantoms: Corpus, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with power_cut(monkeypatch, epoch=2):
+        train("simclr", phantoms, split, tmp_path)
+    [partial] = tmp_path.glob("checkpoints/*.part.ckpt")
+    content = torch.load(partial, weights_only=True)
+    content["state_dict"] = {name: torch.zeros_like(value) for name, value in content["state_dict"].items()}
+    torch.save(content, partial)
+    method = make_method("simclr", image_size=32)
+    run = fit(method, phantoms, split, SMALL, out=tmp_path, progress=False, probes=(), resume=False)
+    assert same_weights(run, train("simclr", phantoms, split))
+
+
+def test_a_checkpoint_of_another_training_is_refused(phantoms: Corpus, split: Split, tmp_path: Path) -> None:
+    run = train("simclr", phantoms, split, tmp_path)
+    with pytest.raises(CourseError, match="another training than the record"):
+        training.load_run(tmp_path, {**run.record, "key": "0" * 16})
 
 
 def test_a_record_tells_what_was_done(phantoms: Corpus, split: Split, tmp_path: Path) -> None:
@@ -197,6 +240,6 @@ def test_what_cannot_be_trained_is_refused(phantoms: Corpus, split: Split, tmp_p
 
 
 def test_endless_batches_show_every_row_before_any_comes_again() -> None:
-    batches = training.endless(torch.arange(10), 4, torch.Generator().manual_seed(0))
+    batches = endless(torch.arange(10), 4, torch.Generator().manual_seed(0))
     drawn = torch.cat([next(batches) for _ in range(5)])
     assert sorted(drawn[:10].tolist()) == list(range(10)) == sorted(drawn[10:].tolist())

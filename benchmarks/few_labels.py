@@ -1,0 +1,116 @@
+"""Three tumour classes, few labels: the second project's question with the baselines it lacked.
+
+    python benchmarks/few_labels.py DATA [--seeds 0 1 2] [--splits published grouped] [--steps 400] --out DIR
+
+2451 images to pre-train on, 12, 123 or 1235 labelled ones, 490 test images, split by slice ("published", as the project
+did it) or by duplicate group. Every method is pre-trained for as many steps on the same images and read in the same
+three ways; "from scratch", a frozen random encoder, nearest neighbours on pixels and (where their weights are on disk)
+ImageNet features get the same labels. A split and seed that is finished is not repeated, so the work can be shared
+among processes by giving each its own seeds; the table shows all that DIR holds.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from brainssl_utils.data.corpus import Corpus, load_corpus
+from brainssl_utils.data.splits import grouped_split, label_subset, paper_split
+from brainssl_utils.errors import CourseError
+from brainssl_utils.evaluation import ImageNetEncoder, Pixels, label_curve, random_encoder
+from brainssl_utils.files import atomic_path
+from brainssl_utils.intervals import t_interval
+from brainssl_utils.methods import make_method
+from brainssl_utils.settings import Profile, get_profile
+from brainssl_utils.training import fit
+
+CLASSES = ("glioma", "meningioma", "pituitary")
+LABELS = (12, 123, 1235)
+SPLITS = {"published": paper_split, "grouped": grouped_split}
+METHODS = {
+    "masked encoder": ("masked_encoder", {}),
+    "pairs (a) from labels": ("twin_network", {"pairs": "labels"}),
+    "pairs (b) from views": ("twin_network", {"pairs": "views"}),
+    "pairs (c) views, no twins": ("twin_network", {"pairs": "views_clean"}),
+    "SimCLR": ("simclr", {}),
+}
+
+
+def one_seed(
+    corpus: Corpus, split_name: str, seed: int, profile: Profile, tuning: dict[str, object], out: Path
+) -> pd.DataFrame:
+    """Pre-train and read everything on one split."""
+    split = SPLITS[split_name](corpus, seed, classes=CLASSES, train=1235, test=490, unlabeled=2451)
+    few = label_subset(split, corpus, 123, seed)
+    size, models = profile.image_size, {}
+    for title, (name, changes) in METHODS.items():
+        method = make_method(name, "fair", size, seed, len(corpus.classes), **changes)
+        tag = f"{changes.get('pairs', 'few')}-{split_name}"
+        # Pre-training sees the 2451 images and the 123; from labels (a) it reads the labels of all of them.
+        models[title] = fit(method, corpus, split, profile, seed, out, labels=few, tag=tag, probes=(), progress=False)
+    random = random_encoder("paper", size, seed)
+    own = {"from scratch": {"encoder_lr_factor": 1.0}, "random, frozen": {"freeze": "all"}}
+    curves = [
+        label_curve(models, corpus, split, LABELS, [seed], ("linear", "knn", "fine_tune"), tuning),
+        label_curve({"random, frozen": random}, corpus, split, LABELS, [seed], ("linear", "knn")),
+        label_curve(dict.fromkeys(own, random), corpus, split, LABELS, [seed], ("fine_tune",), tuning, own),
+        label_curve({"pixels": Pixels()}, corpus, split, LABELS, [seed], ("knn",)),
+    ]
+    try:
+        curves.append(label_curve({"ImageNet, frozen": ImageNetEncoder()}, corpus, split, LABELS, [seed]))
+    except CourseError as error:
+        print(f"ImageNet features are left out: {error}")
+    return pd.concat(curves).assign(split=split_name)
+
+
+def table(results: pd.DataFrame) -> pd.DataFrame:
+    """Mean test accuracy in % and its 95 % t interval over seeds, one row a method and reading."""
+
+    def cell(values: pd.Series) -> str:
+        if len(values) < 2:
+            return f"{100 * values.mean():.1f}"
+        mean, low, high = t_interval(values.to_numpy())
+        return f"{100 * mean:.1f} [{100 * low:.0f}, {100 * high:.0f}]"
+
+    order = list(dict.fromkeys(zip(results["method"], results["kind"])))
+    wide = results.pivot_table("accuracy", ["method", "kind"], ["split", "labels"], aggfunc=cell)
+    return wide.reindex(order)
+
+
+def main() -> None:
+    """Train what is missing and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", help='folder with archives, or "phantoms" (with smaller sizes, see --profile)')
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("--splits", nargs="*", default=list(SPLITS), choices=SPLITS)
+    parser.add_argument("--steps", type=int, default=400, help="of a pre-training")
+    parser.add_argument("--tuning-steps", type=int, default=200, help="of a fine-tuning")
+    parser.add_argument("--image-size", type=int, default=64)
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    corpus = load_corpus(arguments.data)
+    profile = replace(
+        get_profile("quick"),
+        name=f"{arguments.steps}steps",
+        image_size=arguments.image_size,
+        epochs=10,
+        steps_per_epoch=max(1, arguments.steps // 10),
+    )
+    folder = arguments.out / "few_labels"
+    for seed in arguments.seeds:
+        for name in arguments.splits:
+            path = folder / f"{name}-{profile.name}-{profile.image_size}px-seed{seed}.csv"
+            if not path.exists():
+                tuning = {"steps": arguments.tuning_steps}
+                with atomic_path(path) as temporary:
+                    one_seed(corpus, name, seed, profile, tuning, arguments.out).to_csv(temporary, index=False)
+                print(f"{path.name}: done", flush=True)
+    found = sorted(folder.glob(f"*-{profile.name}-{profile.image_size}px-seed*.csv"))
+    print(table(pd.concat(pd.read_csv(path) for path in found)).to_string())
+
+
+if __name__ == "__main__":
+    main()
