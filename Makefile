@@ -6,10 +6,11 @@ DATA ?= phantoms
 PROFILE ?= quick
 SEED ?= 0
 
-.PHONY: help course test lab lint clean
+.PHONY: help course test bench lab lint clean
 help:
 	@echo "make course   run every notebook (DATA=$(DATA) PROFILE=$(PROFILE) SEED=$(SEED)) into runs/$(NAME)"
 	@echo "make test     lint, types and all tests"
+	@echo "make bench    measure training, loading, precision and start-up (DATA=$(DATA)); about 30 minutes, run it alone"
 	@echo "make lab      open the notebooks in JupyterLab"
 	@echo "make lint     ruff, notebook hygiene and mypy alone"
 
@@ -26,6 +27,12 @@ course: .venv/.ready
 
 test: lint
 	$(BIN)/python -m pytest
+
+bench: .venv/.ready
+	$(BIN)/python benchmarks/throughput.py $(DATA)
+	$(BIN)/python benchmarks/loading.py $(DATA)
+	$(BIN)/python benchmarks/precision.py $(DATA)
+	test ! -e runs/$(NAME)/run.json || $(BIN)/python benchmarks/notebook_times.py runs/$(NAME)
 
 lab: .venv/.ready
 	$(BIN)/jupyter lab notebooks

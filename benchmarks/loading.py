@@ -1,10 +1,11 @@
 """Loading a folder of archives: first load and cached load against a plain Pillow loop, interleaved in one run.
 
-    python benchmarks/loading.py DATA --repeats 3
+    python benchmarks/loading.py [DATA] [--repeats 3] [--out benchmarks/results]
 
 The plain loop opens each file of the zips, converts it to grey and resizes it to 96 x 96 on one thread; it computes
 neither hashes nor groups. "read and decode" is this project's share of the same work (with SHA-256 and perceptual
-hashes), "first load" adds duplicate groups and the writing of the cache.
+hashes), "first load" adds duplicate groups and the writing of the cache. "libjpeg alone" decodes files that are already in
+memory, at the scale the project uses and on as many threads, and does nothing else: the limit for reading.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import shutil
 import statistics
 import tempfile
 import time
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +29,8 @@ from brainssl_utils.data.archives import expand, scan
 from brainssl_utils.data.corpus import load_corpus
 from brainssl_utils.data.gather import gather
 from brainssl_utils.data.ingest import ingest
+from brainssl_utils.data.phantoms import write_phantoms
+from brainssl_utils.files import atomic_path
 
 
 def plain_loop(data: Path) -> int:
@@ -47,6 +52,36 @@ def read_and_decode(data: Path, threads: int) -> int:
     return len(ingest(listing, gather(listing), 96, threads, False, []).images)
 
 
+def libjpeg_alone(files: list[bytes], threads: int) -> int:
+    """Decode JPEGs in memory to grey at the project's reduced scale, nothing else."""
+
+    def decode(data: bytes) -> None:
+        image = Image.open(io.BytesIO(data))
+        image.draft("L", (192, 192))
+        image.load()
+
+    with ThreadPoolExecutor(threads) as pool:
+        return sum(1 for _ in pool.map(decode, files, chunksize=32))
+
+
+def zipped_files(data: Path) -> list[bytes]:
+    """The content of every file in the zips."""
+    files = []
+    for path in sorted(data.rglob("*.zip")):
+        with zipfile.ZipFile(path) as archive:
+            files += [archive.read(info) for info in archive.infolist() if not info.is_dir()]
+    return files
+
+
+def zipped_phantoms(folder: Path) -> Path:
+    """Write phantoms as three zips, as the archives come."""
+    write_phantoms(folder / "phantoms", 1500, 0)
+    for source in sorted((folder / "phantoms").iterdir()):
+        if source.is_dir():
+            shutil.make_archive(str(folder / "zips" / source.name), "zip", source)
+    return folder / "zips"
+
+
 def seconds(work: Callable[[], int]) -> tuple[float, int]:
     """Wall time of one call, and the number of images it returned."""
     start = time.perf_counter()
@@ -55,21 +90,36 @@ def seconds(work: Callable[[], int]) -> tuple[float, int]:
 
 
 def main() -> None:
-    """Measure in turns and print a table of medians and ratios."""
+    """Measure in turns, then print and keep a table of medians and ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="folder with zips of images")
+    parser.add_argument("data", nargs="?", default="phantoms", help='folder with zips of images, or "phantoms"')
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
-    data, threads = arguments.data, arguments.threads
-    times: dict[str, list[float]] = {"plain loop": [], "read and decode": [], "first load": [], "cached load": []}
-    for _ in range(arguments.repeats):
+    with tempfile.TemporaryDirectory() as folder:
+        data = zipped_phantoms(Path(folder)) if arguments.data == "phantoms" else Path(arguments.data)
+        text = measure(data, arguments.threads, arguments.repeats)
+    with atomic_path(arguments.out / "loading.md") as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    print(text)
+
+
+def measure(data: Path, threads: int, repeats: int) -> str:
+    """The table, in Markdown."""
+    names = ("plain loop", "libjpeg alone", "read and decode", "first load", "cached load")
+    times: dict[str, list[float]] = {name: [] for name in names}
+    files = zipped_files(data)
+    for _ in range(repeats):
         with tempfile.TemporaryDirectory() as cache:
 
             def load(cache: str = cache) -> int:
                 return len(load_corpus(data, cache_dir=cache, progress=False, threads=threads))
 
-            turns = (lambda: plain_loop(data), lambda: read_and_decode(data, threads), load, load)
+            turns = (
+                lambda: plain_loop(data), lambda: libjpeg_alone(files, threads), lambda: read_and_decode(data, threads),
+                load, load,
+            )  # fmt: skip
             counts = set()
             for name, work in zip(times, turns):
                 spent, count = seconds(work)
@@ -77,14 +127,22 @@ def main() -> None:
                 counts.add(count)
             if len(counts) > 1:
                 raise SystemExit(f"the variants do not load the same files: {counts}")
-    plain = statistics.median(times["plain loop"])
-    print(
-        f"{counts.pop()} images, {threads} threads, {os.cpu_count()} cores, median of {arguments.repeats} interleaved runs"
-    )
-    print(f"{'':18}{'seconds':>9}{'lowest':>9}{'highest':>9}{'plain loop / this':>20}")
+    plain = times["plain loop"]
+    lines = [
+        "# Loading",
+        "",
+        f"{counts.pop()} images, {threads} threads, {os.cpu_count()} cores, {repeats} interleaved rounds: medians, and the",
+        "median of the rounds' own ratios.",
+        "",
+        "| | seconds | least | greatest | plain loop / this |",
+        "|---|---|---|---|---|",
+    ]
     for name, values in times.items():
-        middle = statistics.median(values)
-        print(f"{name:18}{middle:9.2f}{min(values):9.2f}{max(values):9.2f}{plain / middle:20.1f}")
+        ratio = statistics.median(a / b for a, b in zip(plain, values))
+        lines.append(
+            f"| {name} | {statistics.median(values):.2f} | {min(values):.2f} | {max(values):.2f} | {ratio:.1f} |"
+        )
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

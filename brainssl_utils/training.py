@@ -93,10 +93,14 @@ def is_supervised(method: Method) -> bool:
 
 
 class Epochs(Callback):
-    """Closes each epoch: means, accuracies, one line of progress; signs the checkpoint with the training's key."""
+    """Closes each epoch: means, accuracies, one line of progress; signs the checkpoint with the training's key.
+
+    `taken_up` holds the epochs at which an interrupted training went on.
+    """
 
     def __init__(self, title: str, epochs: int, show: bool, key: str) -> None:
         self.key = key
+        self.taken_up: list[int] = []
         self.bar = tqdm(
             total=epochs, desc=title, unit="epoch", disable=not show, file=None, dynamic_ncols=False, ncols=100
         )
@@ -119,7 +123,12 @@ class Epochs(Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        checkpoint["key"] = self.key
+        checkpoint |= {"key": self.key, "taken_up": self.taken_up}
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self.taken_up = [*checkpoint["taken_up"], checkpoint["epoch"] + 1]
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.bar.close()
@@ -182,7 +191,8 @@ def fit(
     data = training_data(corpus, split, profile, seed, labeled)
     method.setup_data(data)
     batches = Batches(method, data, torch.as_tensor(split.unlabeled), profile)
-    callbacks: list[Callback] = [Epochs(f"{method.title} ({method.protocol})", profile.epochs, progress, key)]
+    epochs = Epochs(f"{method.title} ({method.protocol})", profile.epochs, progress, key)
+    callbacks: list[Callback] = [epochs]
     if partial:
         callbacks.append(
             ModelCheckpoint(partial.parent, partial.stem, save_on_train_epoch_end=True, enable_version_counter=False)
@@ -209,6 +219,7 @@ def fit(
     method.cpu().eval()
     record = make_record(method, corpus, split, profile, seed, name, tag, key, data, probes)
     record |= {"throughput": throughput(method, batches), "device": {**records.host(), **speed}}
+    record["taken_up_at_epochs"] = epochs.taken_up
     record["seconds"] = round(time.perf_counter() - started, 2)
     if record_path and checkpoint and partial:
         partial.replace(checkpoint)

@@ -85,6 +85,7 @@ def test_an_interrupted_training_resumes_to_the_uninterrupted_result(
     resumed = train(name, phantoms, split, tmp_path)
     pd.testing.assert_frame_equal(timeless(resumed), timeless(whole), check_exact=True)
     assert same_weights(resumed, whole)
+    assert resumed.record["taken_up_at_epochs"] == [2] and whole.record["taken_up_at_epochs"] == []
 
 
 def test_a_killed_process_leaves_a_training_that_resumes(phantoms: Corpus, split: Split, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from brainssl_utils import metrics
+from brainssl_utils import hardware, metrics
 from brainssl_utils.networks import Classifier, Encoder
 from brainssl_utils.views import make_views, to_float
 
@@ -211,12 +211,13 @@ class Method(pl.LightningModule):
         """Return the predicted class, int64 (B,), of images uint8 or float in 0..1, (B, 1, S, S), not augmented."""
         was_training = self.training
         self.eval()
-        scores = [
-            self.classifier(self.encoder(to_float(part).to(self.device, memory_format=torch.channels_last))).argmax(1)
-            for part in images.split(batch_size)
-        ]
+        with hardware.autocast():
+            parts = [
+                to_float(part).to(self.device, memory_format=torch.channels_last) for part in images.split(batch_size)
+            ]
+            predicted = [self.classifier(self.encoder(part)).argmax(1) for part in parts]
         self.train(was_training)
-        return torch.cat(scores).cpu()
+        return torch.cat(predicted).cpu()
 
     def accuracy_on(self, rows: Tensor) -> float | None:
         """Accuracy of the classifier on rows of the training data's corpus; None without rows."""

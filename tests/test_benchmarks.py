@@ -1,0 +1,75 @@
+"""The benchmarks run, and what they report adds up. None of their seconds is judged here."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+import notebook_times  # noqa: E402
+import throughput  # noqa: E402
+import variants  # noqa: E402
+
+SMALL = {"data": "phantoms:240", "size": 32, "batch": 20}
+
+
+def test_fit_is_timed_and_its_parts_add_up() -> None:
+    result = variants.fit("simclr", **SMALL, steps=2)
+    assert result["views_per_second"] > 0 and result["images"] == 240
+    shares = result["shares"]
+    assert sum(shares.values()) == pytest.approx(1)
+    assert all(shares[part] > 0 for part in ("views", "encoder forward", "backward", "optimiser", "metrics"))
+    assert all(share > -0.01 for share in shares.values())
+
+
+def test_more_images_are_copies_with_a_split_of_their_own() -> None:
+    corpus, split = variants.many("phantoms:240", 3)
+    assert len(corpus) == 720 and (corpus.images[:240] == corpus.images[480:]).all()
+    assert len(split.test) + len(split.train) + len(split.unlabeled) == 720
+
+
+@pytest.mark.parametrize("method", throughput.METHODS)
+def test_the_stock_recipe_trains(method: str) -> None:
+    assert variants.stock(method, "phantoms", size=32, batch=20)["views_per_second"] > 0
+
+
+def test_the_bare_encoder_takes_every_lever() -> None:
+    levers = {key: True for lever in throughput.LEVERS.values() for key in lever}
+    assert set(levers) == set(variants.LEVERS)
+    assert variants.bare(16, 4, 1, head=True, **levers)["views_per_second"] > 0
+
+
+def test_the_report_compares_within_rounds() -> None:
+    shares = {"views": 0.5, "everything else": 0.5}
+
+    def rounds(*speeds: float) -> list[dict]:
+        return [{"views_per_second": s, "peak_gib": 1.0, "shares": shares, "images": 10} for s in speeds]
+
+    results = {name: rounds(100, 100) for name in throughput.plan("phantoms", 96)}
+    results |= {"fit simclr": rounds(90, 300), "limit": rounds(100, 400), "stock simclr": rounds(10, 20)}
+    assert throughput.ratio(results, "fit simclr", "limit") == pytest.approx((0.9 + 0.75) / 2)
+    text = throughput.report(results, 96, 2)
+    assert "| simclr | 195 (90-300) | 15 (10-20) | 12.0 | 0.82 | 1.0 |" in text
+
+
+def test_a_run_is_split_into_start_up_imports_and_work(tmp_path: Path) -> None:
+    import nbformat
+
+    def cell(source: str, start: int, seconds: float) -> nbformat.NotebookNode:
+        papermill = {"start_time": f"2026-01-01T00:00:{start:02}", "duration": seconds}
+        return nbformat.v4.new_code_cell(source, metadata={"papermill": papermill})
+
+    about = {"papermill": {"start_time": "2026-01-01T00:00:00"}}
+    cells = [cell("seed = 0", 2, 0.0), cell("import a\nfrom b import c", 2, 3.0), cell("a.work()", 6, 10.0)]
+    (tmp_path / "notebooks").mkdir()
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=about), tmp_path / "notebooks" / "01.ipynb")
+    entries = {"01": {"status": "done", "seconds": 20.0}, "02": {"status": "failed"}}
+    (tmp_path / "run.json").write_text(json.dumps({"notebooks": entries, "parameters": {"profile": "quick"}}))
+    table = notebook_times.times(tmp_path)
+    assert table.loc["01"].tolist() == pytest.approx([20, 2, 3, 5, 10, 25])
+    assert list(table.index) == ["01", "all"]
