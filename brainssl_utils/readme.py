@@ -1,9 +1,10 @@
-"""The README's table of results, made from records: python -m brainssl_utils.readme rewrites it."""
+"""The README's tables of results, made from records: python -m brainssl_utils.readme rewrites them."""
 
 from __future__ import annotations
 
+import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from brainssl_utils import records
 from brainssl_utils.errors import CourseError
 from brainssl_utils.files import atomic_path
 
-START, END = "<!-- results: made by `python -m brainssl_utils.readme` -->", "<!-- end of results -->"
+START, END = "<!-- {name}: made by `python -m brainssl_utils.readme` -->", "<!-- end of {name} -->"
 ROWS = ("barlow_twins", "nnclr", "simclr", "proposed_model", "supervised")
 
 
@@ -33,30 +34,91 @@ def results_table(made: Sequence[dict[str, Any]]) -> str:
         published = f"{records.PUBLISHED['val_p_acc'][title]:.1f}" if title in records.PUBLISHED.index else "-"
         cells = [records.select(made, name, "published", part)[0]["test"] for part in ("as published", "grouped")]
         cells.append(records.select(made, name, "fair", "grouped")[0]["evaluations"]["linear"])
-        shown = [f"{100 * c['accuracy']:.1f} ({100 * c['ci95'][0]:.0f}-{100 * c['ci95'][1]:.0f})" for c in cells]
-        lines.append(f"| {title} | {published} | {' | '.join(shown)} |")
+        lines.append(f"| {title} | {published} | {' | '.join(map(_share, cells))} |")
     return "\n".join(lines)
 
 
-def with_results(text: str, table: str) -> str:
-    """Return the README's text with the table between its two marks replaced.
+def full_length_table(made: Sequence[dict[str, Any]], short: Sequence[dict[str, Any]]) -> str:
+    """Return a Markdown table of the proposed model trained at full length, beside its published row, and the minutes.
+
+    Columns are the published table's, in %, at the last epoch: c_acc, p_acc and r_acc over its steps, val_p_acc on the
+    test images with its 95 % Wilson interval. The minutes of the other rows are estimated: those of the proposed model,
+    times the ratio of the two methods' seconds an epoch in `short`.
+
+    Args:
+        made: records of the full-length trainings.
+        short: records of all methods at a shorter profile.
 
     Raises:
-        CourseError: the marks are missing.
+        CourseError: a record is missing.
     """
-    if text.count(START) != 1 or text.count(END) != 1:
-        raise CourseError(f"the README needs the marks {START} and {END}, once each.")
-    before, rest = text.split(START)
-    return f"{before}{START}\n{table}\n{END}{rest.split(END)[1]}"
+    title = records.method_title("proposed_model")
+    metrics = ("c_acc", "p_acc", "r_acc")
+    published = records.PUBLISHED.loc[title].astype(float)
+    cells = [f"{published[name]:.2f}" for name in (*metrics, "val_p_acc")]
+    lines = [
+        "| proposed model, 100 epochs | c_acc | p_acc | r_acc | val_p_acc | linear probe | minutes |",
+        "|---|---|---|---|---|---|---|",
+        f"| published | {' | '.join(cells)} | - | - |",
+    ]
+    minutes = []
+    for split in ("as published", "grouped"):
+        record = records.select(made, "proposed_model", "published", split)[0]
+        last = record["history"][-1]
+        minutes.append(sum(row["seconds"] for row in record["history"]) / 60)
+        cells = [f"{100 * last[name]:.2f}" for name in metrics]
+        cells += [_share(report) for report in (record["test"], record["evaluations"]["linear"])]
+        lines.append(f"| ours, {split} | {' | '.join(cells)} | {minutes[-1]:.0f} |")
+    epoch = {name: _epoch(records.select(short, name, "published", "grouped")[0]) for name in ROWS}
+    estimates = {name: max(minutes) * seconds / epoch["proposed_model"] for name, seconds in epoch.items()}
+    shown = ", ".join(f"{records.method_title(name)} {value:.0f}" for name, value in estimates.items())
+    lines += ["", f"Minutes of each row of the study's table on one split, estimated from these: {shown};"]
+    lines.append(f"together {sum(estimates.values()) / 60:.1f} hours.")
+    return "\n".join(lines)
+
+
+def _share(report: dict[str, Any]) -> str:
+    low, high = report["ci95"]
+    return f"{100 * report['accuracy']:.1f} ({100 * low:.0f}-{100 * high:.0f})"
+
+
+def _epoch(record: dict[str, Any]) -> float:
+    """Seconds of a training's typical epoch."""
+    return statistics.median(row["seconds"] for row in record["history"])
+
+
+def with_results(text: str, tables: Mapping[str, str]) -> str:
+    """Return the README's text with each table replaced between its two marks.
+
+    Args:
+        text: of the README.
+        tables: Markdown by the name that stands in the marks.
+
+    Raises:
+        CourseError: marks are missing.
+    """
+    for name, table in tables.items():
+        start, end = START.format(name=name), END.format(name=name)
+        if text.count(start) != 1 or text.count(end) != 1:
+            raise CourseError(f"the README needs the marks {start} and {end}, once each.")
+        before, rest = text.split(start)
+        text = f"{before}{start}\n{table}\n{end}{rest.split(end)[1]}"
+    return text
+
+
+def tables(results: str | Path) -> dict[str, str]:
+    """Return the README's tables by name, from the folder that holds the records of `quick` and `paper`."""
+    read = {profile: records.read_records(Path(results) / profile) for profile in ("quick", "paper")}
+    return {"results": results_table(read["quick"]), "full length": full_length_table(read["paper"], read["quick"])}
 
 
 def main() -> None:
-    """Rewrite README.md in the current folder from results/reference/quick."""
+    """Rewrite README.md in the current folder from results/reference."""
     readme = Path("README.md")
-    table = results_table(records.read_records("results/reference/quick"))
+    made = tables("results/reference")
     with atomic_path(readme) as temporary:
-        temporary.write_text(with_results(readme.read_text(encoding="utf-8"), table), encoding="utf-8")
-    print(table, file=sys.stdout)
+        temporary.write_text(with_results(readme.read_text(encoding="utf-8"), made), encoding="utf-8")
+    print(*made.values(), sep="\n\n", file=sys.stdout)
 
 
 if __name__ == "__main__":

@@ -10,24 +10,44 @@ from brainssl_utils import readme, records
 from brainssl_utils.errors import CourseError
 
 ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "results" / "reference"
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_readme_shows_the_records_figures() -> None:
-    table = readme.results_table(records.read_records(ROOT / "results" / "reference" / "quick"))
-    assert readme.with_results(TEXT, table) == TEXT, "run: python -m brainssl_utils.readme"
+    assert readme.with_results(TEXT, readme.tables(RESULTS)) == TEXT, "run: python -m brainssl_utils.readme"
 
 
 def test_readme_shows_a_changed_figure_as_a_difference() -> None:
-    made = records.read_records(ROOT / "results" / "reference" / "quick")
+    made = records.read_records(RESULTS / "quick")
     record = records.select(made, "simclr", "published", "grouped")[0]
     record["test"]["accuracy"] += 0.01
-    assert readme.with_results(TEXT, readme.results_table(made)) != TEXT
+    assert readme.with_results(TEXT, {"results": readme.results_table(made)}) != TEXT
+    made = records.read_records(RESULTS / "paper")
+    record = records.select(made, "proposed_model", "published", "grouped")[0]
+    record["history"][-1]["p_acc"] -= 0.01
+    assert (
+        readme.with_results(
+            TEXT, {"full length": readme.full_length_table(made, records.read_records(RESULTS / "quick"))}
+        )
+        != TEXT
+    )
+
+
+def test_the_full_length_records_are_of_the_whole_study_and_were_interrupted() -> None:
+    for record in records.read_records(RESULTS / "paper"):
+        counts = record["data"]["counts"]
+        assert (counts["labelled"], counts["test"]) == (1235, 308)
+        assert len(record["history"]) == 100 and record["sizes"]["image_size"] == 96
+        assert len(record["taken_up_at_epochs"]) == 1
+        assert [row["epoch"] for row in record["history"]] == list(range(100))
+        leak = {(row["threshold"], row["part"]): row["share"] for row in record["leakage"]}
+        assert (leak[0.98, "either"] == 0) == (record["split"] == "grouped")
 
 
 def test_readme_without_marks_is_refused() -> None:
     with pytest.raises(CourseError, match="marks"):
-        readme.with_results("# title", "table")
+        readme.with_results("# title", {"results": "table"})
 
 
 def test_every_file_the_readme_names_exists() -> None:

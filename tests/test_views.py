@@ -100,6 +100,14 @@ def test_blur_equals_a_slow_gaussian_and_leaves_others_alone() -> None:
     assert untouched.any() and not untouched.all()
 
 
+@pytest.mark.parametrize("preset", sorted(RECIPES))
+def test_views_are_the_same_inside_a_training_in_bfloat16(preset: str) -> None:
+    images, views = torch.rand(20, 1, 32, 32), make_views(preset, 32)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = views(images, generator())
+    assert torch.equal(inside, views(images, generator()))
+
+
 def test_noise_has_the_asked_level() -> None:
     grey = torch.full((400, 1, 32, 32), 0.5)
     levels = noise(grey, 0.1, generator()).flatten(1).std(1)

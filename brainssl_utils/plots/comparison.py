@@ -90,7 +90,8 @@ def label_curve_plot(curve: pd.DataFrame, value: str = "accuracy") -> Figure:
             scores = part[part["method"] == method].groupby("labels")[value].agg(["mean", "min", "max"]) * 100
             spread = np.stack([scores["mean"] - scores["min"], scores["max"] - scores["mean"]])
             colour = PALETTE[index % len(PALETTE)]
-            axis.errorbar(scores.index, scores["mean"], spread, marker="o", ms=4, capsize=2, color=colour, label=method)
+            look = {"marker": "os^"[index // len(PALETTE) % 3], "ls": ("-", "--", ":")[index // len(PALETTE) % 3]}
+            axis.errorbar(scores.index, scores["mean"], spread, **look, ms=4, capsize=2, color=colour, label=method)
         axis.set_xscale("log")
         ticks = sorted(set(part["labels"]))
         axis.set_xticks(ticks, [str(tick) for tick in ticks])
