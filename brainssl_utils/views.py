@@ -122,24 +122,16 @@ def blur(
     chosen = coin(n, probability, generator, device).flatten().nonzero().flatten()
     if not len(chosen):
         return images
-    # Two products with band matrices, one an image: several times faster than a convolution with as many groups.
     radius = max(1, math.ceil(2.5 * sigma[1]))
-    batch = images[chosen, 0]
-    rows, columns = (_blur_matrices(sigmas[chosen], side, radius) for side in batch.shape[-2:])
-    return images.index_copy(0, chosen, (rows @ batch @ columns.mT)[:, None])
-
-
-def _blur_matrices(sigmas: Tensor, side: int, radius: int) -> Tensor:
-    """Gaussian blur along one axis as matrices (K, side, side), one a sigma (pixels); outside, the edge pixel repeats."""
-    place = torch.arange(side, device=sigmas.device, dtype=sigmas.dtype)
-    seen = torch.arange(-radius, side + radius, device=sigmas.device, dtype=sigmas.dtype)
-    offsets = seen[None] - place[:, None]
-    weights = torch.exp(-0.5 * (offsets / sigmas[:, None, None]) ** 2).masked_fill_(offsets.abs() > radius, 0)
-    weights /= weights.sum(2, keepdim=True)
-    inside = weights[:, :, radius:-radius]
-    inside[:, :, 0] += weights[:, :, :radius].sum(2)
-    inside[:, :, -1] += weights[:, :, -radius:].sum(2)
-    return inside
+    offsets = torch.arange(-radius, radius + 1, device=device, dtype=images.dtype)
+    kernels = torch.exp(-0.5 * (offsets / sigmas[chosen, None]) ** 2)
+    kernels = (kernels / kernels.sum(1, keepdim=True))[:, None]
+    # One image a group: a depth-wise convolution gives each its own kernel.
+    batch = images[chosen].transpose(0, 1)
+    k = len(chosen)
+    batch = F.conv2d(F.pad(batch, (radius,) * 4, mode="replicate"), kernels[..., None, :], groups=k)
+    batch = F.conv2d(batch, kernels[..., None], groups=k)
+    return images.index_copy(0, chosen, batch.transpose(0, 1))
 
 
 def noise(images: Tensor, sigma: float = 0.05, generator: torch.Generator | None = None) -> Tensor:

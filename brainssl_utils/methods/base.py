@@ -211,11 +211,11 @@ class Method(pl.LightningModule):
         """Return the predicted class, int64 (B,), of images uint8 or float in 0..1, (B, 1, S, S), not augmented."""
         was_training = self.training
         self.eval()
+        predicted = []
         with hardware.autocast():
-            parts = [
-                to_float(part).to(self.device, memory_format=torch.channels_last) for part in images.split(batch_size)
-            ]
-            predicted = [self.classifier(self.encoder(part)).argmax(1) for part in parts]
+            for part in images.split(batch_size):
+                views = to_float(part).to(self.device, memory_format=torch.channels_last)
+                predicted.append(self.classifier(self.encoder(views)).argmax(1))
         self.train(was_training)
         return torch.cat(predicted).cpu()
 
