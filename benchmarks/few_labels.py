@@ -12,19 +12,18 @@ not repeated, so the work can be shared among processes by giving each its own; 
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+from common import profile_of, spread
 
 from brainssl_utils.data.corpus import Corpus, load_corpus
 from brainssl_utils.data.splits import grouped_split, label_subset, paper_split
 from brainssl_utils.errors import CourseError
 from brainssl_utils.evaluation import ImageNetEncoder, Pixels, label_curve, random_encoder
 from brainssl_utils.files import atomic_path
-from brainssl_utils.intervals import t_interval
 from brainssl_utils.methods import make_method
-from brainssl_utils.settings import Profile, get_profile
+from brainssl_utils.settings import Profile
 from brainssl_utils.training import fit
 
 CLASSES = ("glioma", "meningioma", "pituitary")
@@ -71,14 +70,8 @@ def one_seed(
 def table(results: pd.DataFrame) -> pd.DataFrame:
     """Mean test accuracy in % and its 95 % t interval over seeds, one row a method and reading."""
 
-    def cell(values: pd.Series) -> str:
-        if len(values) < 2:
-            return f"{100 * values.mean():.1f}"
-        mean, low, high = t_interval(values.to_numpy())
-        return f"{100 * mean:.1f} [{100 * low:.0f}, {100 * high:.0f}]"
-
     order = list(dict.fromkeys(zip(results["method"], results["kind"])))
-    wide = results.pivot_table("accuracy", ["method", "kind"], ["split", "labels"], aggfunc=cell)
+    wide = results.pivot_table("accuracy", ["method", "kind"], ["split", "labels"], aggfunc=spread)
     return wide.reindex(order)
 
 
@@ -94,13 +87,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     corpus = load_corpus(arguments.data)
-    profile = replace(
-        get_profile("quick"),
-        name=f"{arguments.steps}steps",
-        image_size=arguments.image_size,
-        epochs=10,
-        steps_per_epoch=max(1, arguments.steps // 10),
-    )
+    profile = profile_of(arguments.steps, arguments.image_size)
     folder = arguments.out / "few_labels"
     for seed in arguments.seeds:
         for name in arguments.splits:

@@ -13,19 +13,18 @@ twins alone. A third looks at the test images that have a twin among the labelle
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from common import profile_of, spread
 
 from brainssl_utils.data.corpus import load_corpus
 from brainssl_utils.data.splits import Split, grouped_split, paper_split
 from brainssl_utils.evaluation import pixel_knn
-from brainssl_utils.intervals import t_interval
 from brainssl_utils.methods import make_method
-from brainssl_utils.settings import Profile, get_profile
+from brainssl_utils.settings import Profile
 from brainssl_utils.training import fit
 
 LEARNERS = {"supervised, no augmentation": "none", "supervised, augmented": "classification", "kNN on pixels": None}
@@ -43,12 +42,6 @@ def right_answers(corpus, split: Split, learner: str, labels, profile: Profile, 
     return run.method.predict(images).numpy() == truth
 
 
-def spread(values: pd.Series) -> str:
-    """Mean and 95 % t interval over seeds, in percent."""
-    mean, low, high = t_interval(values.to_numpy())
-    return f"{100 * mean:5.1f} [{100 * low:.1f}, {100 * high:.1f}]"
-
-
 def main() -> None:
     """Train, score and print the three tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -59,14 +52,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="keep the trainings here; a second call takes up what is finished")
     arguments = parser.parse_args()
     corpus = load_corpus(arguments.data)
-    epochs = 10
-    profile = replace(
-        get_profile("quick"),
-        name=f"{arguments.steps}steps",
-        image_size=arguments.image_size,
-        epochs=epochs,
-        steps_per_epoch=max(1, arguments.steps // epochs),
-    )
+    profile = profile_of(arguments.steps, arguments.image_size)
     group = corpus.table["group"].to_numpy()
     between, within, twins = [], [], []
     for seed in range(arguments.seeds):

@@ -86,8 +86,9 @@ def report(results: dict[str, list[dict[str, Any]]], size: int, rounds: int) -> 
     lines = [
         "# Training throughput",
         "",
-        f"{describe_machine()}. {size} x {size} px, batches of 255 + 51 images unless said otherwise, {rounds} interleaved",
-        "rounds, one process a variant: median (least-greatest), ratios as medians of the rounds' own.",
+        f"{describe_machine()}. {size} x {size} px, batches of 255 + 51 images unless said otherwise,",
+        f"{rounds} interleaved rounds (levers, growth and other methods: {len(results['batch 255'])}), one process a variant:",
+        "median (least-greatest), ratios as medians of the rounds' own.",
         f"The limit is the bare encoder and projection head on ready tensors: {speed('limit')} views/s.",
         "",
         "| method | fit, views/s | stock recipe, views/s | fit / stock | fit / limit | peak GiB |",

@@ -7,7 +7,6 @@ Views a second count images sent through the encoder and trained on. The first s
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import resource
@@ -40,23 +39,19 @@ def fit(
     steps: int = 16,
     times: int = 1,
     protocol: str = "fair",
-    float32: bool = False,
-    out: str | None = None,
     **_: object,
 ) -> Result:
     """Train through the public `fit`: two epochs of `steps`, the second timed; everything an epoch does counts."""
-    from brainssl_utils import hardware, training
+    from brainssl_utils import training
     from brainssl_utils.methods import make_method
     from brainssl_utils.settings import get_profile
 
-    if float32:
-        hardware.precision = lambda: "32-true"  # what a machine without fast bfloat16 does
     corpus, split = many(data, times)
     sizes = {"image_size": size, "batch_size": batch, "labeled_batch_size": batch // 5}
     profile = replace(get_profile("paper"), name="bench", epochs=2, steps_per_epoch=steps, **sizes)
     model = make_method(method, protocol, size, 0, len(corpus.classes))
     clock = Clock(model)
-    training.fit(model, corpus, split, profile, out=out, probes=(), progress=False)
+    training.fit(model, corpus, split, profile, probes=(), progress=False)
     a_step = model.views_seen / (2 * steps)
     return {"views_per_second": steps * a_step / clock.timed, "shares": clock.shares(), "images": len(corpus)}
 
@@ -183,25 +178,25 @@ def stock(method: str = "simclr", data: str = "phantoms", size: int = 96, batch:
     return {"views_per_second": 2 * batch * timed / sum(seconds[warm:])}
 
 
-def textbook_encoder(size: int, pool_first: bool = False) -> nn.Sequential:
-    """The study's encoder, written as its text has it (ReLU before pooling) or with pooling first."""
+def textbook_encoder(size: int) -> nn.Sequential:
+    """The study's encoder, written as its text has it: ReLU before pooling."""
     layers: list[nn.Module] = []
     for before, width in ((1, 16), (16, 32), (32, 64)):
-        last = [nn.MaxPool2d(2), nn.ReLU()] if pool_first else [nn.ReLU(), nn.MaxPool2d(2)]
-        layers += [nn.Conv2d(before, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1), *last]
+        layers += [nn.Conv2d(before, width, 3, padding=1), nn.ReLU()]
+        layers += [nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
     return nn.Sequential(*layers, nn.Flatten())
 
 
 def write_images(data: str, folder: Path, count: int) -> None:
-    """Put `count` of the image files into `folder`, as a folder of class folders."""
+    """Put about `count` of the image files into `folder`, as a folder of class folders."""
     from brainssl_utils.data.phantoms import write_phantoms
 
-    archives = sorted(Path(data).rglob("*.zip")) if data != "phantoms" else []
-    if not archives:
-        if data != "phantoms":
-            raise SystemExit(f"{data}: the stock recipe reads the zips of the archives, and none is here.")
+    if data == "phantoms":
         write_phantoms(folder, count, 0)
         return
+    archives = sorted(Path(data).rglob("*.zip"))
+    if not archives:
+        raise SystemExit(f"{data}: the stock recipe reads the zips of the archives, and none is here.")
     for number, path in enumerate(archives):
         with zipfile.ZipFile(path) as archive:
             names = [name for name in archive.namelist() if name.lower().endswith((".jpg", ".jpeg", ".png"))]
@@ -219,24 +214,20 @@ LEVERS = ("pool_first", "channels_last", "bfloat16", "keep_memory")
 def bare(size: int = 96, batch: int = 255, steps: int = 12, head: bool = False, **levers: Any) -> Result:
     """Encoder (and projection head) on ready tensors, forward, backward and Adam, with some of the levers."""
     from brainssl_utils import hardware
+    from brainssl_utils.networks import ProjectionHead, make_encoder
 
     if levers.get("keep_memory"):
         hardware.keep_freed_memory()
     views = 2 * (batch + batch // 5) + (batch // 5 if head else 0)
-    model: nn.Module = textbook_encoder(size, bool(levers.get("pool_first")))
+    model: nn.Module = make_encoder("paper", size) if levers.get("pool_first") else textbook_encoder(size)
     if head:
-        widths = (64 * (size // 8) ** 2, 256, 128, 64)
-        model = nn.Sequential(
-            model, *(part for pair in itertools.pairwise(widths) for part in (nn.Linear(*pair), nn.ReLU()))
-        )
+        model = nn.Sequential(model, ProjectionHead(64 * (size // 8) ** 2))
     images = torch.rand(views, 1, size, size)
     if levers.get("channels_last"):
         model, images = (
             model.to(memory_format=torch.channels_last),
             images.contiguous(memory_format=torch.channels_last),
         )
-    if levers.get("compiled"):
-        model = torch.compile(model)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
     warm, start = 3, 0.0
     for step in range(warm + steps):
