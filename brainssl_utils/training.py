@@ -59,6 +59,26 @@ class Run:
         return self.record["name"]
 
 
+@dataclass(frozen=True)
+class Files:
+    """Where the training called `name` lies in a run's folder."""
+
+    out: Path
+    name: str
+
+    @property
+    def record(self) -> Path:
+        return self.out / "records" / f"{self.name}.json"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.out / "checkpoints" / f"{self.name}.ckpt"
+
+    def partial(self, key: str) -> Path:
+        """The checkpoint while training lasts, apart from a finished one of other settings, which stays whole."""
+        return self.checkpoint.with_name(f"{self.name}.{key}.part.ckpt")
+
+
 class Batches:
     """An epoch's batches, straight from memory: row numbers are drawn, images gathered, nothing else happens.
 
@@ -174,16 +194,12 @@ def fit(
     check(method, corpus, split, profile, labeled)
     key = settings_key(method, corpus, split, profile, seed, labeled, probes)
     name = run_name(method, split, profile, seed, tag)
-    folder = check_writable(out) if out is not None else None
-    record_path = folder / "records" / f"{name}.json" if folder else None
-    checkpoint = folder / "checkpoints" / f"{name}.ckpt" if folder else None
-    # While it lasts, a training writes under a name of its own: a finished one of other settings stays whole beside it.
-    partial = folder / "checkpoints" / f"{name}.{key}.part.ckpt" if folder else None
-
-    if resume and record_path and checkpoint and record_path.exists() and checkpoint.exists():
-        record = records.read_record(record_path)
-        if record.get("key") == key and load_weights(method, checkpoint, key):
-            return Run(method, record, record_path)
+    files = Files(check_writable(out), name) if out is not None else None
+    partial = files.partial(key) if files else None
+    if files and resume and files.record.exists() and files.checkpoint.exists():
+        record = records.read_record(files.record)
+        if record.get("key") == key and load_weights(method, files.checkpoint, key):
+            return Run(method, record, files.record)
     if partial and not resume:
         partial.unlink(missing_ok=True)
 
@@ -221,10 +237,10 @@ def fit(
     record |= {"throughput": throughput(method, batches), "device": {**records.host(), **speed}}
     record["taken_up_at_epochs"] = epochs.taken_up
     record["seconds"] = round(time.perf_counter() - started, 2)
-    if record_path and checkpoint and partial:
-        partial.replace(checkpoint)
-        records.write_record(record, record_path)
-    return Run(method, record, record_path)
+    if files:
+        files.partial(key).replace(files.checkpoint)
+        records.write_record(record, files.record)
+    return Run(method, record, files.record if files else None)
 
 
 def check(method: Method, corpus: Corpus, split: Split, profile: Profile, labeled: np.ndarray) -> None:
@@ -372,16 +388,16 @@ def load_run(out: str | Path, record: dict[str, Any]) -> Run:
     """
     from brainssl_utils.methods import make_method
 
-    checkpoint = Path(out) / "checkpoints" / f"{record['name']}.ckpt"
-    if not checkpoint.exists():
-        raise CourseError(f"{checkpoint} is missing: delete the record {record['name']} and train it again.")
+    files = Files(Path(out), record["name"])
+    if not files.checkpoint.exists():
+        raise CourseError(f"{files.checkpoint} is missing: delete the record {record['name']} and train it again.")
     config = dict(record["config"])
     size, n_classes = config.pop("image_size"), config.pop("n_classes")
     config.pop("features")
     method = make_method(record["method"], record["protocol"], size, record["seed"], n_classes, **config)
-    if not load_weights(method, checkpoint, record["key"]):
-        raise CourseError(f"{checkpoint} is of another training than the record beside it: train it again.")
-    return Run(method, record, Path(out) / "records" / f"{record['name']}.json")
+    if not load_weights(method, files.checkpoint, record["key"]):
+        raise CourseError(f"{files.checkpoint} is of another training than the record beside it: train it again.")
+    return Run(method, record, files.record)
 
 
 def load_weights(method: Method, checkpoint: Path, key: str) -> bool:
