@@ -62,6 +62,7 @@ class Clock:
     PARTS = ("views", "encoder forward", "metrics", "backward", "optimiser")
 
     def __init__(self, model: Any) -> None:
+        self.model = model
         self.spent: dict[str, float] = defaultdict(float)
         self.epochs: list[float] = []
         model.pretext_views = self.wrap("views", model.pretext_views)
@@ -86,6 +87,8 @@ class Clock:
 
     def wrap(self, part: str, work: Callable) -> Callable:
         def timed(*arguments: Any, **options: Any) -> Any:
+            if not self.model.training:  # the test images at the end of an epoch: part of that, not of a step
+                return work(*arguments, **options)
             start = time.perf_counter()
             try:
                 return work(*arguments, **options)

@@ -24,7 +24,7 @@ def test_fit_is_timed_and_its_parts_add_up() -> None:
     shares = result["shares"]
     assert sum(shares.values()) == pytest.approx(1)
     assert all(shares[part] > 0 for part in ("views", "encoder forward", "backward", "optimiser", "metrics"))
-    assert all(share > -0.01 for share in shares.values())
+    assert all(share >= 0 for share in shares.values()), "no second is counted twice"
 
 
 def test_more_images_are_copies_with_a_split_of_their_own() -> None:
