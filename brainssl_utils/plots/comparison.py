@@ -88,7 +88,8 @@ def label_curve_plot(curve: pd.DataFrame, value: str = "accuracy") -> Figure:
         part = curve[curve["kind"] == kind]
         for index, method in enumerate(dict.fromkeys(part["method"])):
             scores = part[part["method"] == method].groupby("labels")[value].agg(["mean", "min", "max"]) * 100
-            spread = np.stack([scores["mean"] - scores["min"], scores["max"] - scores["mean"]])
+            # Of equal scores the mean can lie a rounding error outside them, and matplotlib refuses bars below 0.
+            spread = np.stack([scores["mean"] - scores["min"], scores["max"] - scores["mean"]]).clip(min=0)
             colour = PALETTE[index % len(PALETTE)]
             look = {"marker": "os^"[index // len(PALETTE) % 3], "ls": ("-", "--", ":")[index // len(PALETTE) % 3]}
             axis.errorbar(scores.index, scores["mean"], spread, **look, ms=4, capsize=2, color=colour, label=method)
