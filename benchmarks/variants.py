@@ -36,7 +36,7 @@ def fit(
     data: str = "phantoms",
     size: int = 96,
     batch: int = 255,
-    steps: int = 16,
+    steps: int = 24,
     times: int = 1,
     protocol: str = "fair",
     **_: object,

@@ -78,7 +78,7 @@ def encode(
     with eval_mode(encoder), torch.inference_mode(), cast:
         for start in range(0, len(images), batch_size):
             batch = images[start : start + batch_size].to(device).float().div_(255)
-            encoded = encoder(batch.contiguous(memory_format=torch.channels_last)).flatten(1).float().cpu().numpy()
+            encoded = encoder(batch).flatten(1).float().cpu().numpy()
             if features is None:
                 features = np.empty((len(images), encoded.shape[1]), np.float32)
             features[start : start + len(encoded)] = encoded

@@ -49,7 +49,7 @@ class FineTunedModel(nn.Module):
         self.register_buffer("scale", torch.tensor(scale))
 
     def features(self, images: Tensor) -> Tensor:
-        return self.encoder(images.contiguous(memory_format=torch.channels_last)).flatten(1)
+        return self.encoder(images).flatten(1)
 
     def classify(self, features: Tensor) -> Tensor:
         return self.head((features.float() - self.centre) * self.scale).float()

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
+from brainssl_utils import hardware
 from brainssl_utils.errors import CourseError
 
 
@@ -39,6 +41,10 @@ class Encoder(nn.Module):
     map_shape: tuple[int, int, int]
     name: str
     features: nn.Sequential
+
+    def maps(self, images: Tensor) -> Tensor:
+        """Return the last feature map, (B, *map_shape), of images (B, 1, S, S)."""
+        return hardware.convolve(self.features, images)
 
     def check(self, divisor: int) -> None:
         if self.image_size % divisor:
@@ -74,7 +80,7 @@ class PaperEncoder(Encoder):
         initialise(self)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.features(images).flatten(1)
+        return self.maps(images).flatten(1)
 
 
 class ReferenceEncoder(Encoder):
@@ -101,7 +107,7 @@ class ReferenceEncoder(Encoder):
         initialise(self)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.dense(self.features(images).flatten(1))
+        return self.dense(self.maps(images).flatten(1))
 
 
 ENCODERS: dict[str, type[PaperEncoder | ReferenceEncoder]] = {"paper": PaperEncoder, "reference": ReferenceEncoder}
@@ -178,7 +184,8 @@ class Decoder(nn.Module):
         initialise(self)
 
     def forward(self, features: Tensor) -> Tensor:
-        return self.layers(self.expand(features).unflatten(1, self.map_shape))
+        maps = self.expand(features).unflatten(1, self.map_shape)
+        return self.layers(maps.contiguous(memory_format=torch.channels_last))
 
 
 def channels_flat(encoder: Encoder) -> int:

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from brainssl_utils.errors import CourseError
 
+SHARED_GRAIN = 4  # images of a batch that share a pattern of noise
+
 
 def to_float(images: Tensor) -> Tensor:
     """Return images as float32 in 0..1: uint8 is divided by 255, floats pass through."""
@@ -80,7 +82,12 @@ def random_affine(
         ],
         1,
     )
-    grid = F.affine_grid(theta, [n, 1, size, size], align_corners=False)
+    # F.affine_grid's numbers in half its time: where each pixel of a view comes from, (n, size * size, 2).
+    centres = (torch.arange(size, device=device) * 2 + 1) / size - 1
+    pixels = torch.stack(
+        [centres.repeat(size), centres.repeat_interleave(size), torch.ones_like(centres).repeat(size)], 1
+    )
+    grid = torch.matmul(pixels, theta.transpose(1, 2)).view(n, size, size, 2)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
@@ -102,12 +109,13 @@ def jitter(
     bright = uniform(n, 1 - brightness, 1 + brightness, generator, device)
     factor = uniform(n, 1 - contrast, 1 + contrast, generator, device)
     exponent = uniform(n, -gamma, gamma, generator, device).exp()
-    images = images * bright
     if contrast:
-        mean = images.mean((1, 2, 3), keepdim=True)
-        images = (images - mean).mul_(factor).add_(mean)
-    images = images.clamp(0, 1)
-    return images.pow(exponent) if gamma else images
+        mean = images.mean((1, 2, 3), keepdim=True) * bright
+        images = torch.addcmul(mean - mean * factor, images, bright * factor).clamp_(0, 1)
+    else:
+        images = (images * bright).clamp_(0, 1)
+    # x ** exponent, several times faster than `pow`; the logarithm of black is -infinity, whose exponential is 0 again.
+    return images.log_().mul_(exponent).exp_() if gamma else images
 
 
 def blur(
@@ -123,21 +131,29 @@ def blur(
     if not len(chosen):
         return images
     radius = max(1, math.ceil(2.5 * sigma[1]))
-    offsets = torch.arange(-radius, radius + 1, device=device, dtype=images.dtype)
-    kernels = torch.exp(-0.5 * (offsets / sigmas[chosen, None]) ** 2)
-    kernels = (kernels / kernels.sum(1, keepdim=True))[:, None]
-    # One image a group: a depth-wise convolution gives each its own kernel.
-    batch = images[chosen].transpose(0, 1)
-    k = len(chosen)
-    batch = F.conv2d(F.pad(batch, (radius,) * 4, mode="replicate"), kernels[..., None, :], groups=k)
-    batch = F.conv2d(batch, kernels[..., None], groups=k)
-    return images.index_copy(0, chosen, batch.transpose(0, 1))
+    offsets = torch.arange(radius + 1, device=device, dtype=images.dtype)
+    weights = torch.exp(-0.5 * (offsets[:, None] / sigmas[chosen]) ** 2)
+    weights = (weights / (2 * weights.sum(0) - weights[0]))[:, :, None, None, None]
+    blurred = F.pad(images[chosen], (radius,) * 4, mode="replicate")
+    for axis in (-1, -2):
+        # Sums of shifted images: a grouped convolution with a kernel an image takes twice as long.
+        length = blurred.shape[axis] - 2 * radius
+        shifted = [blurred.narrow(axis, start, length) for start in range(2 * radius + 1)]
+        blurred = shifted[radius] * weights[0]
+        for offset in range(1, radius + 1):
+            blurred.addcmul_(shifted[radius - offset] + shifted[radius + offset], weights[offset])
+    return images.index_copy(0, chosen, blurred)
 
 
 def noise(images: Tensor, sigma: float = 0.05, generator: torch.Generator | None = None) -> Tensor:
-    """Add Gaussian noise whose standard deviation is drawn from 0..sigma an image; float in 0..1, clipped back to it."""
-    level = uniform(len(images), 0, sigma, generator, images.device)
-    grain = torch.randn(images.shape, generator=generator).to(images.device)
+    """Add Gaussian noise whose standard deviation is drawn from 0..sigma an image; float in 0..1, clipped back to it.
+
+    Random numbers are what costs here: one pattern is drawn for four images, each of which takes it at a level of its own.
+    """
+    n = len(images)
+    level = uniform(n, 0, sigma, generator, images.device)
+    grain = torch.randn((-(-n // SHARED_GRAIN), *images.shape[1:]), generator=generator).to(images.device)
+    grain = grain.repeat(SHARED_GRAIN, 1, 1, 1)[:n]
     return torch.addcmul(images, grain, level).clamp_(0, 1)
 
 

@@ -19,6 +19,8 @@ from brainssl_utils import hardware, metrics
 from brainssl_utils.networks import Classifier, Encoder
 from brainssl_utils.views import make_views, to_float
 
+R_ACC_CASES = 512
+
 
 class Batch(NamedTuple):
     """One training step's images, as the corpus keeps them."""
@@ -154,7 +156,7 @@ class Method(pl.LightningModule):
         labeled = self.classifier_views(batch.labeled, generator)
         sizes = [len(view) for view in views]
         # One pass through the encoder for all views: large batches keep both cores busy.
-        features = self.encoder(torch.cat([*views, labeled]).contiguous(memory_format=torch.channels_last))
+        features = self.encoder(torch.cat([*views, labeled]))
         *pretext, probe = features.split([*sizes, len(labeled)])
         self.views_seen += sum(sizes) + len(labeled)
 
@@ -180,11 +182,14 @@ class Method(pl.LightningModule):
         self._sums.setdefault(name, []).append(value.detach() if isinstance(value, Tensor) else value)  # type: ignore[arg-type]
 
     def note_agreement(self, h1: Tensor, h2: Tensor, step: int) -> None:
-        """Note c_acc at every step, and r_acc too unless features are so wide (D x D) that three steps must stand for all."""
+        """Note c_acc at every step, and r_acc too unless features are so wide (D x D) that a sample must stand for all.
+
+        The sample is `R_ACC_CASES` of the features at the first, middle and last step of an epoch, each compared with all.
+        """
         steps = int(self.trainer.num_training_batches)
         self.note("c_acc", metrics.contrastive_accuracy(h1, h2))
-        if h1.shape[1] <= 1024 or step in {0, steps // 2, steps - 1}:
-            self.note("r_acc", metrics.correlation_accuracy(h1, h2))
+        if h1.shape[1] <= R_ACC_CASES or step in {0, steps // 2, steps - 1}:
+            self.note("r_acc", metrics.correlation_accuracy(h1, h2, cases=R_ACC_CASES))
             self.note("dead_features", metrics.dead_features(h1, h2))
 
     def close_epoch(self, seconds: float) -> dict[str, float | int | None]:
@@ -214,7 +219,7 @@ class Method(pl.LightningModule):
         predicted = []
         with hardware.autocast():
             for part in images.split(batch_size):
-                views = to_float(part).to(self.device, memory_format=torch.channels_last)
+                views = to_float(part).to(self.device)
                 predicted.append(self.classifier(self.encoder(views)).argmax(1))
         self.train(was_training)
         return torch.cat(predicted).cpu()
