@@ -29,6 +29,7 @@ LEVERS = {
     "+ channels-last": {"channels_last": True},
     "+ freed memory kept": {"keep_memory": True},
     "+ pooling before ReLU": {"pool_first": True},
+    "+ oneDNN's own layout": {"onednn": True},
 }
 BATCHES = (64, 255, 1024)
 TIMES = (1, 4, 16)
@@ -39,7 +40,7 @@ SIDE = ("batch ", "images ", "lever ", "fit masked_encoder", "fit twin_network",
 def plan(data: str, size: int) -> dict[str, dict[str, Any]]:
     """Every variant by name, in the order of a round."""
     common = {"data": data, "size": size}
-    everything: dict[str, Any] = {"bfloat16": True, "channels_last": True, "keep_memory": True, "pool_first": True}
+    everything = {name: on for lever in LEVERS.values() for name, on in lever.items()}
     variants = {"limit": {"variant": "bare", "size": size, "head": True, **everything}}
     for method in METHODS:
         variants[f"fit {method}"] = {"variant": "fit", "method": method, **common}

@@ -211,18 +211,20 @@ def write_images(data: str, folder: Path, count: int) -> None:
 
 # The bare encoder -------------------------------------------------------------------------------------------------
 
-LEVERS = ("pool_first", "channels_last", "bfloat16", "keep_memory")
+LEVERS = ("bfloat16", "channels_last", "keep_memory", "pool_first", "onednn")
 
 
 def bare(size: int = 96, batch: int = 255, steps: int = 12, head: bool = False, **levers: Any) -> Result:
     """Encoder (and projection head) on ready tensors, forward, backward and Adam, with some of the levers."""
     from brainssl_utils import hardware
-    from brainssl_utils.networks import ProjectionHead, make_encoder
+    from brainssl_utils.networks import PaperEncoder, ProjectionHead, make_encoder
 
     if levers.get("keep_memory"):
         hardware.keep_freed_memory()
     views = 2 * (batch + batch // 5) + (batch // 5 if head else 0)
     model: nn.Module = make_encoder("paper", size) if levers.get("pool_first") else textbook_encoder(size)
+    if isinstance(model, PaperEncoder) and not levers.get("onednn"):
+        model = nn.Sequential(model.features, nn.Flatten())  # what an encoder calls where that layout is not to be had
     if head:
         model = nn.Sequential(model, ProjectionHead(64 * (size // 8) ** 2))
     images = torch.rand(views, 1, size, size)

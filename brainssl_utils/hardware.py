@@ -68,7 +68,8 @@ def convolve(layers: nn.Sequential, images: Tensor) -> Tensor:
 
     oneDNN, the library behind PyTorch's convolutions on CPUs, pools and applies ReLU several times faster than PyTorch
     does, but only to tensors in its own layout; from the first layer to the last nothing need be put in order between.
-    Elsewhere, and for types that oneDNN does not take, channels lie last, the order that convolutions read.
+    Elsewhere, and for types that oneDNN does not take, channels lie last, the order that convolutions read. Hooks on
+    single layers are called for poolings only; `layers(images)` calls them all.
     """
     cast = torch.is_autocast_enabled(images.device.type)
     dtype = torch.get_autocast_dtype(images.device.type) if cast else images.dtype

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from brainssl_utils.errors import CourseError
 
+BLACK = 1e-12  # what stands for 0 where a logarithm is taken: that of 0 itself is infinite, and slow
 SHARED_GRAIN = 4  # images of a batch that share a pattern of noise
 
 
@@ -109,12 +110,13 @@ def jitter(
     bright = uniform(n, 1 - brightness, 1 + brightness, generator, device)
     factor = uniform(n, 1 - contrast, 1 + contrast, generator, device)
     exponent = uniform(n, -gamma, gamma, generator, device).exp()
+    low = BLACK if gamma else 0.0
     if contrast:
         mean = images.mean((1, 2, 3), keepdim=True) * bright
-        images = torch.addcmul(mean - mean * factor, images, bright * factor).clamp_(0, 1)
+        images = torch.addcmul(mean - mean * factor, images, bright * factor).clamp_(low, 1)
     else:
-        images = (images * bright).clamp_(0, 1)
-    # x ** exponent, several times faster than `pow`; the logarithm of black is -infinity, whose exponential is 0 again.
+        images = (images * bright).clamp_(low, 1)
+    # x ** exponent, several times faster than `pow`.
     return images.log_().mul_(exponent).exp_() if gamma else images
 
 

@@ -6,8 +6,17 @@ import pytest
 import torch
 from torch import nn
 
+from brainssl_utils import hardware
 from brainssl_utils.errors import CourseError
-from brainssl_utils.networks import Classifier, Decoder, PaperEncoder, ProjectionHead, ReferenceEncoder, make_encoder
+from brainssl_utils.networks import (
+    Classifier,
+    Decoder,
+    Encoder,
+    PaperEncoder,
+    ProjectionHead,
+    ReferenceEncoder,
+    make_encoder,
+)
 
 
 @pytest.mark.parametrize("name", ["paper", "reference"])
@@ -41,7 +50,43 @@ def test_pooling_before_relu_gives_the_papers_numbers() -> None:
         if isinstance(layer, nn.MaxPool2d):  # the order as published: convolution, ReLU, pooling
             plain[-1:] = [nn.ReLU(), layer]
     images = torch.rand(4, 1, 32, 32)
-    assert torch.equal(nn.Sequential(*plain)(images).flatten(1), encoder(images))
+    assert torch.equal(nn.Sequential(*plain)(images), encoder.features(images))
+
+
+def gradients(encoder: Encoder, images: torch.Tensor) -> list[torch.Tensor]:
+    encoder.zero_grad()
+    encoder(images).float().square().mean().backward()
+    return [parameter.grad.clone() for parameter in encoder.parameters()]
+
+
+@pytest.mark.parametrize("bfloat16", [False, True])
+@pytest.mark.parametrize("name", ["paper", "reference"])
+def test_the_layout_that_is_fast_here_changes_neither_features_nor_gradients(
+    name: str, bfloat16: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder, images = make_encoder(name, 32), torch.rand(6, 1, 32, 32)
+    close = {"rtol": 0.05, "atol": 2e-4} if bfloat16 else {"rtol": 1e-4, "atol": 1e-7}
+    with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        fast, fast_gradients = encoder(images), gradients(encoder, images)
+        monkeypatch.setattr(hardware, "has_onednn_layout", lambda: False)
+        plain, plain_gradients = encoder(images), gradients(encoder, images)
+    assert fast.dtype == plain.dtype and plain.abs().sum() > 0
+    torch.testing.assert_close(fast, plain, **close)
+    for one, other in zip(fast_gradients, plain_gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=close["rtol"], atol=0.02 * float(other.abs().max()))
+
+
+def test_the_fast_layout_is_used_where_it_is_known_and_only_for_what_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder, layouts = PaperEncoder(32), []
+    encoder.features[3].register_forward_hook(lambda _, inputs, __: layouts.append(inputs[0].layout))
+    monkeypatch.setattr(hardware, "has_onednn_layout", lambda: torch.backends.mkldnn.is_available())
+    encoder(torch.rand(2, 1, 32, 32))
+    expected = torch._mkldnn if torch.backends.mkldnn.is_available() else torch.strided
+    assert layouts and set(layouts) == {expected}
+    layouts.clear()
+    assert encoder(torch.rand(0, 1, 32, 32)).shape == (0, encoder.out_dim)
+    assert encoder.double()(torch.rand(2, 1, 32, 32, dtype=torch.float64)).dtype == torch.float64
+    assert set(layouts) == {torch.strided}
 
 
 def test_heads_end_as_asked() -> None:

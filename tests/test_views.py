@@ -6,7 +6,18 @@ import pytest
 import torch
 
 from brainssl_utils.errors import CourseError
-from brainssl_utils.views import RECIPES, blur, jitter, make_views, noise, random_affine, random_flip, to_float
+from brainssl_utils.views import (
+    RECIPES,
+    SHARED_GRAIN,
+    blur,
+    jitter,
+    make_views,
+    noise,
+    random_affine,
+    random_flip,
+    to_float,
+    uniform,
+)
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -112,6 +123,24 @@ def test_noise_has_the_asked_level() -> None:
     grey = torch.full((400, 1, 32, 32), 0.5)
     levels = noise(grey, 0.1, generator()).flatten(1).std(1)
     assert levels.max() < 0.11 and abs(float(levels.mean()) - 0.05) < 0.01
+
+
+def test_images_that_share_a_pattern_of_noise_have_levels_of_their_own() -> None:
+    count = 3 * SHARED_GRAIN - 1  # not a multiple
+    grain = noise(torch.full((count, 1, 32, 32), 0.5), 0.1, generator()).flatten(1) - 0.5
+    alike = torch.corrcoef(grain).abs() > 0.9
+    assert len(grain) == count and int(alike.sum(1).max()) == SHARED_GRAIN
+    assert len(set(grain.std(1).tolist())) == count
+
+
+def test_jitter_keeps_black_black_and_equals_the_plain_formula() -> None:
+    images = torch.rand(5, 1, 16, 16)
+    images[:, :, :4] = 0
+    changed = jitter(images, 0.4, 0.0, 0.3, generator())
+    assert changed[:, :, :4].max() < 1e-6
+    drawn = generator()
+    bright, _, power = (uniform(5, low, high, drawn, images.device) for low, high in ((0.6, 1.4), (1, 1), (-0.3, 0.3)))
+    torch.testing.assert_close(changed, (images * bright).clamp(0, 1) ** power.exp(), rtol=1e-4, atol=1e-6)
 
 
 def test_unknown_preset_or_field_is_refused_by_name() -> None:
