@@ -52,7 +52,7 @@ def plan(data: str, size: int) -> dict[str, dict[str, Any]]:
         levers |= lever
         variants[f"lever {name}"] = {"variant": "bare", "size": size, "steps": 4 if len(levers) < 2 else 12, **levers}
     for batch in BATCHES:
-        steps = max(4, 2048 // batch)
+        steps = max(8, 2048 // batch)
         variants[f"batch {batch}"] = {"variant": "fit", "batch": batch, "steps": steps, **common}
     for times in TIMES:
         variants[f"images x{times}"] = {"variant": "fit", "times": times, "steps": 8, **common}
