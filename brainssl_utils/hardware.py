@@ -22,7 +22,8 @@ def keep_freed_memory() -> bool:
     """Tell glibc's allocator to keep what a step frees, so that the next step need not fault the same pages in again.
 
     A step on CPU allocates and frees hundreds of megabytes; by default each large block goes back to the system at once
-    and costs page faults when it is next taken (a trim threshold of -1 gives nothing back). Returns False, and changes nothing, where the C library is not glibc.
+    and costs page faults when it is next taken (a trim threshold of -1 gives nothing back). Returns False, and changes
+    nothing, where the C library is not glibc.
     """
     if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":
         return False
