@@ -82,7 +82,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--splits", nargs="*", default=list(SPLITS), choices=SPLITS)
     parser.add_argument("--steps", type=int, default=240, help="of a pre-training")
-    parser.add_argument("--tuning-steps", type=int, default=160, help="of a fine-tuning")
+    parser.add_argument("--tuning-steps", type=int, default=240, help="of a fine-tuning")
+    parser.add_argument(
+        "--encoder-rate", type=float, default=1.0, help="the encoder's rate in it, as a share of the head's"
+    )
     parser.add_argument("--image-size", type=int, default=64)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
@@ -93,7 +96,7 @@ def main() -> None:
         for name in arguments.splits:
             path = folder / f"{name}-{profile.name}-{profile.image_size}px-seed{seed}.csv"
             if not path.exists():
-                tuning = {"steps": arguments.tuning_steps}
+                tuning = {"steps": arguments.tuning_steps, "encoder_lr_factor": arguments.encoder_rate}
                 with atomic_path(path) as temporary:
                     one_seed(corpus, name, seed, profile, tuning, arguments.out).to_csv(temporary, index=False)
                 print(f"{path.name}: done", flush=True)
