@@ -70,7 +70,7 @@ def full_length_table(made: Sequence[dict[str, Any]], short: Sequence[dict[str, 
         cells += [_share(report) for report in (record["test"], record["evaluations"]["linear"])]
         lines.append(f"| ours, {split} | {' | '.join(cells)} | {minutes[-1]:.0f} |")
     epoch = {name: _epoch(records.select(short, name, "published", "grouped")[0]) for name in ROWS}
-    estimates = {name: max(minutes) * seconds / epoch["proposed_model"] for name, seconds in epoch.items()}
+    estimates = {name: minutes[-1] * seconds / epoch["proposed_model"] for name, seconds in epoch.items()}
     shown = ", ".join(f"{records.method_title(name)} {value:.0f}" for name, value in estimates.items())
     lines += ["", f"Minutes of each row of the study's table on one split, estimated from these: {shown};"]
     lines.append(f"together {sum(estimates.values()) / 60:.1f} hours.")
