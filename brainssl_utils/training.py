@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
+import signal
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -229,9 +231,8 @@ def fit(
             use_distributed_sampler=False,
         )
         method.to(memory_format=torch.channels_last)
-        trainer.fit(method, batches, ckpt_path=str(partial) if partial and partial.exists() else None)
-    if trainer.interrupted:
-        raise KeyboardInterrupt(f"training of {name} was interrupted; call again to continue")
+        with usual_ctrl_c(trainer, name):
+            trainer.fit(method, batches, ckpt_path=str(partial) if partial and partial.exists() else None)
     method.cpu().eval()
     record = make_record(method, corpus, split, profile, seed, name, tag, key, data, probes)
     record |= {"throughput": throughput(method, batches), "device": {**records.host(), **speed}}
@@ -409,6 +410,19 @@ def load_weights(method: Method, checkpoint: Path, key: str) -> bool:
     method.on_load_checkpoint(content)
     method.eval()
     return True
+
+
+@contextlib.contextmanager
+def usual_ctrl_c(trainer: pl.Trainer, name: str) -> Iterator[None]:
+    """Make Ctrl-C a KeyboardInterrupt again: Lightning exits the process instead, and ignores the signal from then on."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit:
+        if not trainer.interrupted:
+            raise
+        signal.signal(signal.SIGINT, handler or signal.default_int_handler)
+        raise KeyboardInterrupt(f"training of {name} was interrupted; call again to continue") from None
 
 
 class quiet_lightning:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import signal
 import subprocess
 import sys
 import textwrap
@@ -86,6 +87,27 @@ def test_an_interrupted_training_resumes_to_the_uninterrupted_result(
     pd.testing.assert_frame_equal(timeless(resumed), timeless(whole), check_exact=True)
     assert same_weights(resumed, whole)
     assert resumed.record["taken_up_at_epochs"] == [2] and whole.record["taken_up_at_epochs"] == []
+
+
+def test_ctrl_c_is_a_keyboard_interrupt_after_which_ctrl_c_still_works_and_training_goes_on(
+    phantoms: Corpus, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, handler = Method.training_step, signal.getsignal(signal.SIGINT)
+
+    def pressed(self: Method, *arguments: object) -> torch.Tensor:
+        if self.current_epoch == 1:
+            signal.raise_signal(signal.SIGINT)
+        return step(self, *arguments)
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt, match="simclr"):
+            patch.setattr(Method, "training_step", pressed)
+            train("simclr", phantoms, split, tmp_path)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert train("simclr", phantoms, split, tmp_path).record["taken_up_at_epochs"] == [1]
 
 
 def test_a_killed_process_leaves_a_training_that_resumes(phantoms: Corpus, split: Split, tmp_path: Path) -> None:
