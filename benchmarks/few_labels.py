@@ -78,13 +78,13 @@ def table(results: pd.DataFrame) -> pd.DataFrame:
 def main() -> None:
     """Train what is missing and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", help='folder with archives, or "phantoms" (with smaller sizes, see --profile)')
+    parser.add_argument("data", help='folder with archives, or "phantoms"')
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--splits", nargs="*", default=list(SPLITS), choices=SPLITS)
     parser.add_argument("--steps", type=int, default=240, help="of a pre-training")
-    parser.add_argument("--tuning-steps", type=int, default=240, help="of a fine-tuning")
+    parser.add_argument("--tuning-steps", type=int, default=160, help="of a fine-tuning")
     parser.add_argument(
-        "--encoder-rate", type=float, default=1.0, help="the encoder's rate in it, as a share of the head's"
+        "--encoder-rate", type=float, default=0.1, help="the encoder's rate in it, as a share of the head's"
     )
     parser.add_argument("--image-size", type=int, default=64)
     parser.add_argument("--out", type=Path, required=True)
@@ -92,15 +92,16 @@ def main() -> None:
     corpus = load_corpus(arguments.data)
     profile = profile_of(arguments.steps, arguments.image_size)
     folder = arguments.out / "few_labels"
+    tuning = {"steps": arguments.tuning_steps, "encoder_lr_factor": arguments.encoder_rate}
+    settings = f"{profile.name}-{profile.image_size}px-tuned{arguments.tuning_steps}x{arguments.encoder_rate:g}"
     for seed in arguments.seeds:
         for name in arguments.splits:
-            path = folder / f"{name}-{profile.name}-{profile.image_size}px-seed{seed}.csv"
+            path = folder / f"{name}-{settings}-seed{seed}.csv"
             if not path.exists():
-                tuning = {"steps": arguments.tuning_steps, "encoder_lr_factor": arguments.encoder_rate}
                 with atomic_path(path) as temporary:
                     one_seed(corpus, name, seed, profile, tuning, arguments.out).to_csv(temporary, index=False)
                 print(f"{path.name}: done", flush=True)
-    found = sorted(folder.glob(f"*-{profile.name}-{profile.image_size}px-seed*.csv"))
+    found = sorted(folder.glob(f"*-{settings}-seed*.csv"))
     print(table(pd.concat(pd.read_csv(path) for path in found)).to_string())
 
 
