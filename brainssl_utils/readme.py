@@ -42,8 +42,8 @@ def full_length_table(made: Sequence[dict[str, Any]], short: Sequence[dict[str, 
     """Return a Markdown table of the proposed model trained at full length, beside its published row, and the minutes.
 
     Columns are the published table's, in %, at the last epoch: c_acc, p_acc and r_acc over its steps, val_p_acc on the
-    test images with its 95 % Wilson interval. The minutes of the other rows are estimated: those of the proposed model,
-    times the ratio of the two methods' seconds an epoch in `short`.
+    test images with its 95 % Wilson interval. The minutes of the other rows are estimated: those of the proposed model
+    on the grouped split, times the ratio of the two methods' seconds an epoch there in `short`.
 
     Args:
         made: records of the full-length trainings.
@@ -61,16 +61,16 @@ def full_length_table(made: Sequence[dict[str, Any]], short: Sequence[dict[str, 
         "|---|---|---|---|---|---|---|",
         f"| published | {' | '.join(cells)} | - | - |",
     ]
-    minutes = []
+    minutes = {}
     for split in ("as published", "grouped"):
         record = records.select(made, "proposed_model", "published", split)[0]
         last = record["history"][-1]
-        minutes.append(sum(row["seconds"] for row in record["history"]) / 60)
+        minutes[split] = sum(row["seconds"] for row in record["history"]) / 60
         cells = [f"{100 * last[name]:.2f}" for name in metrics]
         cells += [_share(report) for report in (record["test"], record["evaluations"]["linear"])]
-        lines.append(f"| ours, {split} | {' | '.join(cells)} | {minutes[-1]:.0f} |")
+        lines.append(f"| ours, {split} | {' | '.join(cells)} | {minutes[split]:.0f} |")
     epoch = {name: _epoch(records.select(short, name, "published", "grouped")[0]) for name in ROWS}
-    estimates = {name: minutes[-1] * seconds / epoch["proposed_model"] for name, seconds in epoch.items()}
+    estimates = {name: minutes["grouped"] * seconds / epoch["proposed_model"] for name, seconds in epoch.items()}
     shown = ", ".join(f"{records.method_title(name)} {value:.0f}" for name, value in estimates.items())
     lines += ["", f"Minutes of each row of the study's table on one split, estimated from these: {shown};"]
     lines.append(f"together {sum(estimates.values()) / 60:.1f} hours.")

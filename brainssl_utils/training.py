@@ -238,8 +238,8 @@ def fit(
     record |= {"throughput": throughput(method, batches), "device": {**records.host(), **speed}}
     record["taken_up_at_epochs"] = epochs.taken_up
     record["seconds"] = round(time.perf_counter() - started, 2)
-    if files:
-        files.partial(key).replace(files.checkpoint)
+    if files and partial:
+        partial.replace(files.checkpoint)
         records.write_record(record, files.record)
     return Run(method, record, files.record if files else None)
 

@@ -110,12 +110,12 @@ def jitter(
     bright = uniform(n, 1 - brightness, 1 + brightness, generator, device)
     factor = uniform(n, 1 - contrast, 1 + contrast, generator, device)
     exponent = uniform(n, -gamma, gamma, generator, device).exp()
-    low = BLACK if gamma else 0.0
     if contrast:
         mean = images.mean((1, 2, 3), keepdim=True) * bright
-        images = torch.addcmul(mean - mean * factor, images, bright * factor).clamp_(low, 1)
+        images = torch.addcmul(mean - mean * factor, images, bright * factor)
     else:
-        images = (images * bright).clamp_(low, 1)
+        images = images * bright
+    images.clamp_(BLACK if gamma else 0, 1)
     # x ** exponent, several times faster than `pow`.
     return images.log_().mul_(exponent).exp_() if gamma else images
 

@@ -50,7 +50,7 @@ def test_pooling_before_relu_gives_the_papers_numbers() -> None:
         if isinstance(layer, nn.MaxPool2d):  # the order as published: convolution, ReLU, pooling
             plain[-1:] = [nn.ReLU(), layer]
     images = torch.rand(4, 1, 32, 32)
-    assert torch.equal(nn.Sequential(*plain)(images), encoder.features(images))
+    assert torch.equal(nn.Sequential(*plain)(images).flatten(1), encoder(images))
 
 
 def gradients(encoder: Encoder, images: torch.Tensor) -> list[torch.Tensor]:
@@ -66,6 +66,7 @@ def test_the_layout_that_is_fast_here_changes_neither_features_nor_gradients(
 ) -> None:
     encoder, images = make_encoder(name, 32), torch.rand(6, 1, 32, 32)
     close = {"rtol": 0.05, "atol": 2e-4} if bfloat16 else {"rtol": 1e-4, "atol": 1e-7}
+    share = 0.02 if bfloat16 else 1e-5  # of a parameter's largest gradient
     with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
         fast, fast_gradients = encoder(images), gradients(encoder, images)
         monkeypatch.setattr(hardware, "has_onednn_layout", lambda: False)
@@ -73,7 +74,7 @@ def test_the_layout_that_is_fast_here_changes_neither_features_nor_gradients(
     assert fast.dtype == plain.dtype and plain.abs().sum() > 0
     torch.testing.assert_close(fast, plain, **close)
     for one, other in zip(fast_gradients, plain_gradients, strict=True):
-        torch.testing.assert_close(one, other, rtol=close["rtol"], atol=0.02 * float(other.abs().max()))
+        torch.testing.assert_close(one, other, rtol=close["rtol"], atol=share * float(other.abs().max()))
 
 
 def test_the_fast_layout_is_used_where_it_is_known_and_only_for_what_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
