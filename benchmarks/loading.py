@@ -3,9 +3,9 @@
     python benchmarks/loading.py [DATA] [--repeats 3] [--out benchmarks/results]
 
 The plain loop opens each file of the zips, converts it to grey and resizes it to 96 x 96 on one thread; it computes
-neither hashes nor groups. "read and decode" is this project's share of the same work (with SHA-256 and perceptual
-hashes), "first load" adds duplicate groups and the writing of the cache. "libjpeg alone" decodes files that are already in
-memory, at the scale the project uses and on as many threads, and does nothing else: the limit for reading.
+neither hashes nor groups. "read and decode" is this project's share of the same work (with SHA-256), "first load" adds
+perceptual hashes, duplicate groups and the writing of the cache. "libjpeg alone" decodes files that are already in memory,
+at the scale the project uses and on as many threads, and does nothing else: the limit for reading.
 """
 
 from __future__ import annotations

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
@@ -150,6 +152,31 @@ def test_hashes_and_groups_do_not_depend_on_the_image_size(scans: Path, cache: P
 
 def test_the_number_of_threads_changes_nothing(scans: Path, cache: Path, tmp_path: Path) -> None:
     same(load(scans, cache, threads=1), load(scans, tmp_path / "other", threads=4))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux only")
+def test_processes_load_what_threads_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loose = class_folders(tmp_path / "all" / "loose", FOUR, each=20)
+    put(loose, "glioma_tumor/cut.jpg", encoded(picture(1), "JPEG")[:300])
+    put(loose, "glioma_tumor/deep.png", encoded(np.linspace(0, 4095, 4096).astype(np.uint16).reshape(64, 64)))
+    zipped(class_folders(tmp_path / "packed", FOUR, each=20, first=1000), tmp_path / "all" / "packed.zip")
+    ordinary = load(tmp_path / "all", tmp_path / "a", threads=2, image_size=32)
+    assert len(ordinary) == 161
+    monkeypatch.setattr(ingest, "WORTH_PROCESSES", 1)
+    monkeypatch.setattr(ingest, "ThreadPoolExecutor", None)
+    same(ordinary, load(tmp_path / "all", tmp_path / "b", threads=2, image_size=32))
+    assert {"cut.jpg", "deep.png"} <= {Path(path).name for path in ordinary.problems["path"]}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux only")
+def test_a_killed_process_is_an_error_that_says_what_to_do(
+    scans: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingest, "WORTH_PROCESSES", 1)
+    monkeypatch.setattr(ingest, "decode_image", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(CourseError, match="threads=1"):
+        load(scans, cache, threads=2)
+    assert not list(cache.rglob("*.npz"))
 
 
 def test_every_bad_file_is_reported_and_the_rest_loads(scans: Path, cache: Path) -> None:

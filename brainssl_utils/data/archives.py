@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,7 +51,7 @@ class Entry:
         """The file's own name, without folders."""
         return self.path.rpartition("/")[2]
 
-    @property
+    @cached_property
     def folders(self) -> tuple[str, ...]:
         """The names of the folders above the file inside its place."""
         return tuple(self.path.split("/")[:-1])

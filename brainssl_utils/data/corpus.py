@@ -144,7 +144,8 @@ def load_corpus(
         image_size: side S of the square images in px, 16..1024.
         cache_dir: folder of the cache; by default $BRAINSSL_CACHE or ~/.cache/brainssl.
         progress: show a bar during the first load.
-        threads: decoding threads; by default one a core.
+        threads: how many files are decoded side by side, in processes on Linux, in threads elsewhere; by default one a
+            core.
 
     Returns:
         The corpus. What could not be read, or looks odd, is in `Corpus.problems`, a row a file.
@@ -209,6 +210,7 @@ def _from_cache(path: Path) -> Corpus | None:
 
 
 def _build(listing: Listing, name: str, image_size: int, threads: int, progress: bool, path: Path) -> Corpus:
+    from brainssl_utils.data.decode import perceptual_hashes
     from brainssl_utils.data.duplicates import find_groups
     from brainssl_utils.data.gather import gather
     from brainssl_utils.data.ingest import ingest
@@ -221,9 +223,11 @@ def _build(listing: Listing, name: str, image_size: int, threads: int, progress:
     if table.empty:
         reasons = "; ".join(f"{p.path}: {p.reason}" for p in problems[:3])
         raise CourseError(f"data: not one image in {listing.root} could be read. {reasons}")
-    phash = np.array([int(value, 16) for value in table["phash"]], dtype=np.uint64)
-    groups = find_groups(pixels.standard, table["sha256"].tolist(), phash, labels=table["label"].to_numpy(np.int64))
-    table.insert(list(table.columns).index("phash") + 1, "group", np.asarray(groups.group, dtype=np.int64))
+    phash = perceptual_hashes(pixels.standard, threads)
+    groups = find_groups(pixels.standard, table["sha256"].tolist(), phash, threads=threads)
+    place = list(table.columns).index("height") + 1
+    table.insert(place, "phash", [f"{value:016x}" for value in phash.tolist()])
+    table.insert(place + 1, "group", np.asarray(groups.group, dtype=np.int64))
     corpus = Corpus(
         images=pixels.images,
         table=store.typed(table),

@@ -10,10 +10,11 @@ import numpy as np
 from PIL import Image
 
 from brainssl_utils.data.archives import Unreadable
+from brainssl_utils.data.signatures import over_chunks
 
 MIN_SIDE = 16  # px; a smaller picture shows nothing that can be classified
 MAX_PIXELS = 60_000_000  # px; a file that declares more is refused before a byte of it is decoded
-HASH_SIDE = 32
+_HASH_SIDE = 32
 _FILTER = Image.Resampling.BILINEAR  # Pillow widens it to the reduction factor, so it averages areas (no aliasing)
 _SIXTEEN_BIT = {"I", "I;16", "I;16B", "I;16L", "I;16N"}
 _ORIENTATION = 0x0112
@@ -30,10 +31,9 @@ _TURNS = {
 
 @dataclass(frozen=True)
 class Decoded:
-    """One picture: `squares` holds one (S, S) uint8 array a wanted size, `thumb` the (32, 32) one its hash is made of."""
+    """One picture: `squares` holds one (S, S) uint8 array a wanted size; `width` and `height` are the original's, in px."""
 
     squares: tuple[np.ndarray, ...]
-    thumb: np.ndarray
     width: int
     height: int
     note: str = ""
@@ -72,18 +72,23 @@ def squares_of(grey: np.ndarray, sizes: Sequence[int] = (96,), note: str = "") -
     return _resized(Image.fromarray(grey), None, sizes, None, (width, height), note)
 
 
-def perceptual_hashes(thumbs: np.ndarray) -> np.ndarray:
-    """64-bit DCT hashes of (N, 32, 32) uint8 thumbnails, (N,) uint64: the bits of `imagehash.phash`, first bit highest.
+def perceptual_hashes(images: np.ndarray, threads: int | None = None) -> np.ndarray:
+    """64-bit DCT hashes of (N, 1, S, S) uint8 images, (N,) uint64: the bits of `imagehash.phash`, first bit highest.
 
-    A bit says whether one of the 8 x 8 lowest DCT coefficients lies above their median.
+    A bit says whether one of the 8 x 8 lowest DCT coefficients of a 32 x 32 thumbnail lies above their median.
+    `threads` work side by side; by default one a core.
     """
     from scipy.fft import dct
 
-    lowest = dct(np.eye(HASH_SIDE), axis=0)[:8]
-    parts = [np.empty((0, 8), dtype=np.uint8)]
-    for start in range(0, len(thumbs), 1024):
-        low = (lowest @ thumbs[start : start + 1024].astype(np.float64) @ lowest.T).reshape(-1, 64)
-        parts.append(np.packbits(low > np.median(low, axis=1, keepdims=True), axis=1))
+    lowest = dct(np.eye(_HASH_SIDE), axis=0)[:8]
+
+    def work(rows: slice) -> np.ndarray:
+        small = (_HASH_SIDE, _HASH_SIDE)
+        thumbs = [np.asarray(Image.fromarray(one).resize(small, Image.Resampling.LANCZOS)) for one in images[rows, 0]]
+        low = (lowest @ np.stack(thumbs).astype(np.float64) @ lowest.T).reshape(-1, 64)
+        return np.packbits(low > np.median(low, axis=1, keepdims=True), axis=1)
+
+    parts = [np.empty((0, 8), dtype=np.uint8), *over_chunks(work, len(images), threads)]
     return np.concatenate(parts).view(">u8").ravel().astype(np.uint64)
 
 
@@ -157,8 +162,7 @@ def _resized(
     squares = [grey.resize((size, size), _FILTER, box) for size in sizes]
     if turn is not None:  # turning the small square equals turning the picture first, and costs less
         squares = [square.transpose(turn) for square in squares]
-    thumb = squares[0].resize((HASH_SIDE, HASH_SIDE), Image.Resampling.LANCZOS)
-    return Decoded(tuple(np.asarray(s) for s in squares), np.asarray(thumb), *original, note)
+    return Decoded(tuple(np.asarray(s) for s in squares), *original, note)
 
 
 def _not_an_image(data: bytes) -> str:

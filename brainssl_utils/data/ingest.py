@@ -1,29 +1,38 @@
-"""First load of a corpus: read and decode every file once, on several threads, and keep what is known of each."""
+"""First load of a corpus: read and decode every file once, several side by side, and keep what is known of each."""
 
 from __future__ import annotations
 
 import hashlib
+import mmap
+import multiprocessing
+import signal
 import sys
 import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 from brainssl_utils.data.archives import Entry, Listing, Problem, Unreadable, open_place, read_entry
-from brainssl_utils.data.decode import HASH_SIDE, Decoded, decode_image, perceptual_hashes, squares_of
+from brainssl_utils.data.decode import Decoded, decode_image, squares_of
 from brainssl_utils.data.figshare import parse_folds, parse_slice
 from brainssl_utils.data.gather import FIGSHARE, Gathered, Item
 from brainssl_utils.data.sources import SOURCES
+from brainssl_utils.errors import CourseError
 
 # Groups and hashes are always taken at this size, so that they do not depend on the size asked for.
 STANDARD_SIZE = 96
+WORTH_PROCESSES = 500  # files; starting processes for fewer costs more than it gains
 _CHUNK = 32  # files a task: long enough to make hand-over cheap, short enough for a lively progress bar
 
 
@@ -38,9 +47,11 @@ class Pixels:
 
 @dataclass(frozen=True)
 class _Read:
-    """One file that was read."""
+    """What is known of one file that was read; its pixels are in the reader's squares."""
 
-    decoded: Decoded
+    width: int
+    height: int
+    note: str
     sha256: str
     class_name: str
     patient: str
@@ -49,11 +60,14 @@ class _Read:
 def ingest(
     listing: Listing, gathered: Gathered, image_size: int, threads: int, progress: bool, problems: list[Problem]
 ) -> Pixels:
-    """Decode the gathered files; files that cannot be used become rows of `problems`, in the files' order."""
+    """Decode the gathered files; files that cannot be used become rows of `problems`, in the files' order.
+
+    Raises:
+        CourseError: a decoding process was killed, for want of memory most likely.
+    """
     items = gathered.items
     sizes = (STANDARD_SIZE,) if image_size == STANDARD_SIZE else (STANDARD_SIZE, image_size)
-    squares = [np.empty((len(items), 1, size, size), dtype=np.uint8) for size in sizes]
-    thumbs = np.empty((len(items), HASH_SIDE, HASH_SIDE), dtype=np.uint8)
+    reader = _Reader(listing.root, items, sizes)
     kept: list[int] = []
     rows: list[tuple[object, ...]] = []
     with (
@@ -63,72 +77,116 @@ def ingest(
         ) as bar,
     ):
         warnings.simplefilter("ignore")  # Pillow on odd files: what becomes of each is reported in `problems`
-        for item, read in _read_all(listing.root, items, sizes, threads):
+        for number, (item, read) in enumerate(zip(items, _read_all(reader, threads))):
             bar.update()
             if isinstance(read, Unreadable):
                 problems.append(Problem(item.source, item.path, str(read), "skipped"))
                 continue
-            if read.decoded.note:
-                problems.append(Problem(item.source, item.path, read.decoded.note, "kept"))
-            row = len(kept)
-            for array, square in zip(squares, read.decoded.squares):
-                array[row, 0] = square
-            thumbs[row] = read.decoded.thumb
-            kept.append(row)
+            if read.note:
+                problems.append(Problem(item.source, item.path, read.note, "kept"))
+            kept.append(number)
             rows.append(_row(item, read))
-    count = len(kept)
     columns = ["id", "source", "class_name", "path", "sha256", "width", "height", "patient", "plane"]
     table = pd.DataFrame(rows, columns=columns)
     table.insert(2, "label", table["class_name"].map({name: i for i, name in enumerate(gathered.classes)}))
     table["label"] = table["label"].astype(np.int8)
-    table.insert(8, "phash", [f"{value:016x}" for value in perceptual_hashes(thumbs[:count]).tolist()])
     table["fold"] = _folds(listing, gathered, table, problems)
     _compare_counts(table, problems)
-    return Pixels(squares[0][:count], squares[-1][:count], table)
+    squares = reader.squares if len(kept) == len(items) else [array[kept] for array in reader.squares]
+    return Pixels(squares[0], squares[-1], table)
 
 
-def _read_all(
-    root: Path, items: Sequence[Item], sizes: Sequence[int], threads: int
-) -> Iterator[tuple[Item, _Read | Unreadable]]:
-    """Yield every item with its outcome, in order; files of one zip are read through one handle."""
-    pool = ThreadPoolExecutor(threads)
+class _Reader:
+    """Reads and decodes runs of files into arrays that threads or forked processes share.
+
+    Attributes:
+        squares: an (N, 1, S, S) uint8 array a size; the rows of files that cannot be read stay as they are.
+    """
+
+    def __init__(self, root: Path, items: Sequence[Item], sizes: Sequence[int]) -> None:
+        self.items, self.sizes = items, sizes
+        self.squares = [_shared(len(items), size) for size in sizes]
+        # One open zip at a time: files come place by place.
+        self._opened = lru_cache(maxsize=1)(lambda place: _Opened(open_place(root, place)))
+
+    def __call__(self, rows: range) -> list[_Read | Unreadable]:
+        return [self._read(row) for row in rows]
+
+    def _read(self, row: int) -> _Read | Unreadable:
+        item = self.items[row]
+        try:
+            data = read_entry(self._opened(item.entry.place).place, item.entry)
+            sha256, decoded, name, patient = hashlib.sha256(data).hexdigest(), *_decoded(item, data, self.sizes)
+        except Unreadable as error:
+            return error
+        for array, square in zip(self.squares, decoded.squares):
+            array[row, 0] = square
+        return _Read(decoded.width, decoded.height, decoded.note, sha256, name, patient)
+
+
+class _Opened:
+    """A zip (or folder) that stays open for as long as it is in use, by one thread or several."""
+
+    def __init__(self, manager: AbstractContextManager[zipfile.ZipFile | Path]) -> None:
+        self._manager = manager  # closes the zip when nobody holds it any more
+        self.place = manager.__enter__()
+
+
+def _decoded(item: Item, data: bytes, sizes: Sequence[int]) -> tuple[Decoded, str, str]:
+    """The pixels, class and patient of one file."""
+    if item.class_name is None:
+        part = parse_slice(data)
+        return squares_of(part.grey(), sizes), part.label, part.patient
+    return decode_image(data, sizes), item.class_name, item.patient
+
+
+def _shared(n: int, size: int) -> np.ndarray:
+    """(n, 1, size, size) uint8 in memory that forked processes write into for their parent to see."""
+    return np.frombuffer(mmap.mmap(-1, max(1, n * size * size)), np.uint8, n * size * size).reshape(n, 1, size, size)
+
+
+def _read_all(reader: _Reader, threads: int) -> Iterator[_Read | Unreadable]:
+    """Yield the outcome of every item, in order."""
+    places = [item.entry.place for item in reader.items]
+    chunks, start = [], 0
+    for _, group in groupby(places):
+        stop = start + len(list(group))
+        chunks += [range(first, min(first + _CHUNK, stop)) for first in range(start, stop, _CHUNK)]
+        start = stop
+    pool, work = _pool(reader, threads)
     try:
-        for place, group in groupby(items, key=lambda item: item.entry.place):
-            members = list(group)
-            try:
-                with open_place(root, place) as opened:
-                    chunks = [members[i : i + _CHUNK] for i in range(0, len(members), _CHUNK)]
-                    for chunk, outcomes in zip(chunks, pool.map(lambda c: _read_chunk(opened, c, sizes), chunks)):
-                        yield from zip(chunk, outcomes)
-            except Unreadable as error:
-                yield from ((item, error) for item in members)
+        for outcomes in pool.map(work, chunks):
+            yield from outcomes
+    except BrokenProcessPool as error:
+        reason = "a process that decoded images was killed, for want of memory most likely"
+        raise CourseError(f"{reason}. Call load_corpus with threads=1.") from error
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _read_chunk(
-    opened: zipfile.ZipFile | Path, items: Sequence[Item], sizes: Sequence[int]
-) -> list[_Read | Unreadable]:
-    outcomes: list[_Read | Unreadable] = []
-    for item in items:
-        try:
-            outcomes.append(_read_one(opened, item, sizes))
-        except Unreadable as error:
-            outcomes.append(error)
-    return outcomes
+def _pool(reader: _Reader, threads: int) -> tuple[Executor, Any]:
+    """Processes where they can be forked, for threads spend much of their time waiting for Python; threads elsewhere."""
+    if sys.platform != "linux" or threads == 1 or len(reader.items) < WORTH_PROCESSES:
+        return ThreadPoolExecutor(threads), reader
+    fork = multiprocessing.get_context("fork")
+    return ProcessPoolExecutor(threads, mp_context=fork, initializer=_begin, initargs=(reader,)), _work
 
 
-def _read_one(opened: zipfile.ZipFile | Path, item: Item, sizes: Sequence[int]) -> _Read:
-    data = read_entry(opened, item.entry)
-    sha256 = hashlib.sha256(data).hexdigest()
-    if item.class_name is None:
-        part = parse_slice(data)
-        return _Read(squares_of(part.grey(), sizes), sha256, part.label, part.patient)
-    return _Read(decode_image(data, sizes), sha256, item.class_name, item.patient)
+_reader: _Reader  # of a forked process
+
+
+def _begin(reader: _Reader) -> None:
+    global _reader
+    _reader = reader
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends its processes
+
+
+def _work(rows: range) -> list[_Read | Unreadable]:
+    return _reader(rows)
 
 
 def _row(item: Item, read: _Read) -> tuple[object, ...]:
-    size = read.decoded.width, read.decoded.height
+    size = read.width, read.height
     return item.id, item.source, read.class_name, item.path, read.sha256, *size, read.patient, item.plane
 
 

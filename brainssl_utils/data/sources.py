@@ -119,6 +119,7 @@ PAPER_SOURCES = ("shreyag1103", "sartajbhuvaji", "thomasdubail")
 _RECOGNISED_SHARE = 0.8
 
 
+@lru_cache(maxsize=4096)
 def fold_name(name: str) -> str:
     """Reduce a folder name to lower-case letters and digits, "tumour" read as "tumor": "No-Tumour" -> "notumor"."""
     return re.sub(r"[\W_]+", "", name.lower()).replace("tumour", "tumor")
