@@ -6,10 +6,8 @@ import ctypes
 import functools
 import platform
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from brainssl_utils.provenance import cpu_features
 
@@ -59,36 +57,10 @@ def autocast() -> AbstractContextManager:
 
 @functools.cache
 def has_onednn_layout() -> bool:
-    """Whether convolutions run on tensors in oneDNN's own layout: on Intel and AMD CPUs, where it was measured."""
+    """Whether convolutions run on tensors in oneDNN's own layout (`onednn.py`): on Intel and AMD, where it was measured."""
     known = platform.machine().lower() in {"x86_64", "amd64"}
-    return accelerator() == "cpu" and known and torch.backends.mkldnn.is_available()
-
-
-def convolve(layers: nn.Sequential, images: Tensor) -> Tensor:
-    """Send images (B, C, H, W) through convolutions, ReLUs and poolings: `layers(images)`, in the fastest layout.
-
-    oneDNN, the library behind PyTorch's convolutions on CPUs, pools and applies ReLU several times faster than PyTorch
-    does, but only to tensors in its own layout; from the first layer to the last nothing need be put in order between.
-    Elsewhere, and for types that oneDNN does not take, channels lie last, the order that convolutions read. Hooks on
-    single layers are called for poolings only; `layers(images)` calls them all.
-    """
-    cast = torch.is_autocast_enabled(images.device.type)
-    dtype = torch.get_autocast_dtype(images.device.type) if cast else images.dtype
-    taken = dtype == torch.float32 or (dtype == torch.bfloat16 and has_fast_bfloat16())
-    if not (has_onednn_layout() and images.device.type == "cpu" and taken and len(images)):
-        return layers(images.contiguous(memory_format=torch.channels_last))
-    maps, before = images.to(dtype).to_mkldnn(), None
-    for layer in layers:
-        if isinstance(layer, nn.Conv2d):  # nn.Conv2d itself does not take bfloat16 in this layout
-            weight, bias = layer.weight.to(dtype), None if layer.bias is None else layer.bias.to(dtype)
-            padding: Any = layer.padding
-            maps = torch.mkldnn_convolution(maps, weight, bias, padding, layer.stride, layer.dilation, layer.groups)
-        elif isinstance(layer, nn.ReLU) and isinstance(before, nn.Conv2d):
-            maps = maps.relu_()  # in place: a convolution's gradient does not need what came out of it
-        else:
-            maps = layer(maps)
-        before = layer
-    return maps.to_dense()
+    available = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+    return accelerator() == "cpu" and known and available
 
 
 def prepare() -> dict[str, str | int | bool]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from brainssl_utils import hardware
+from brainssl_utils import onednn
 from brainssl_utils.errors import CourseError
 
 
@@ -44,7 +44,7 @@ class Encoder(nn.Module):
 
     def maps(self, images: Tensor) -> Tensor:
         """Return the last feature map, (B, *map_shape), of images (B, 1, S, S)."""
-        return hardware.convolve(self.features, images)
+        return onednn.convolve(self.features, images)
 
     def check(self, divisor: int) -> None:
         if self.image_size % divisor:

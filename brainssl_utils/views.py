@@ -152,11 +152,12 @@ def noise(images: Tensor, sigma: float = 0.05, generator: torch.Generator | None
 
     Random numbers are what costs here: one pattern is drawn for four images, each of which takes it at a level of its own.
     """
-    n = len(images)
-    level = uniform(n, 0, sigma, generator, images.device)
-    grain = torch.randn((-(-n // SHARED_GRAIN), *images.shape[1:]), generator=generator).to(images.device)
-    grain = grain.repeat(SHARED_GRAIN, 1, 1, 1)[:n]
-    return torch.addcmul(images, grain, level).clamp_(0, 1)
+    level = uniform(len(images), 0, sigma, generator, images.device)
+    grain = torch.randn((-(-len(images) // SHARED_GRAIN), *images.shape[1:]), generator=generator).to(images.device)
+    noisy, n = torch.empty_like(images), max(1, len(grain))
+    for clean, into, strength in zip(images.split(n), noisy.split(n), level.split(n)):
+        torch.addcmul(clean, grain[: len(clean)], strength, out=into).clamp_(0, 1)
+    return noisy
 
 
 @dataclass(frozen=True)
