@@ -44,7 +44,14 @@ class _ConvolutionReLU(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, maps: Tensor, weight: Tensor, bias: Tensor | None, padding: Any, stride: Any, dilation: Any, groups: int
+        ctx: Any,
+        maps: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        padding: Any,
+        stride: Any,
+        dilation: Any,
+        groups: int,
     ) -> Tensor:
         output = torch.ops.mkldnn._convolution_pointwise(
             maps, weight, bias, padding, stride, dilation, groups, "relu", [], ""
