@@ -24,23 +24,35 @@ def convolve(layers: nn.Sequential, images: Tensor) -> Tensor:
     taken = dtype == torch.float32 or (dtype == torch.bfloat16 and hardware.has_fast_bfloat16())
     if not (hardware.has_onednn_layout() and images.device.type == "cpu" and taken and len(images)):
         return layers(images.contiguous(memory_format=torch.channels_last))
-    maps, fused = images.to(dtype).to_mkldnn(), False
-    for layer, following in zip(layers, [*list(layers)[1:], None]):
+    maps, steps = images.to(dtype).to_mkldnn(), list(layers)
+    relu = None
+    for place, layer in enumerate(steps):
         if isinstance(layer, nn.Conv2d):  # nn.Conv2d itself does not take bfloat16 in this layout
+            relu = _relu_after(steps[place + 1 :])
             weight, bias = layer.weight.to(dtype), None if layer.bias is None else layer.bias.to(dtype)
             padding: Any = layer.padding
-            fused = isinstance(following, nn.ReLU)
-            convolution = _ConvolutionReLU.apply if fused else torch.mkldnn_convolution
+            convolution = torch.mkldnn_convolution if relu is None else _RectifiedConvolution.apply
             maps = convolution(maps, weight, bias, padding, layer.stride, layer.dilation, layer.groups)
-        elif not fused:
-            maps = layer(maps)
+        elif layer is relu:
+            maps = _ReLUGradient.apply(maps)
         else:
-            fused = False  # this ReLU is done
+            maps = layer(maps)
     return maps.to_dense()
 
 
-class _ConvolutionReLU(torch.autograd.Function):
-    """A convolution whose sums become ReLU's values before they are written: a pass over the largest maps less."""
+def _relu_after(layers: list[nn.Module]) -> nn.ReLU | None:
+    """The ReLU that follows at once or after poolings: the greatest of four values is rectified whenever they are."""
+    for layer in layers:
+        if not isinstance(layer, nn.MaxPool2d):
+            return layer if isinstance(layer, nn.ReLU) else None
+    return None
+
+
+class _RectifiedConvolution(torch.autograd.Function):
+    """A convolution whose sums become ReLU's values before they are written: a pass over the largest maps less.
+
+    The gradient is that of the convolution alone; ReLU's is `_ReLUGradient`, which stands where the ReLU stood.
+    """
 
     @staticmethod
     def forward(
@@ -53,20 +65,33 @@ class _ConvolutionReLU(torch.autograd.Function):
         dilation: Any,
         groups: int,
     ) -> Tensor:
-        output = torch.ops.mkldnn._convolution_pointwise(
+        ctx.save_for_backward(maps, weight)
+        ctx.bias, ctx.settings = bias is not None, (stride, padding, dilation, False, [0, 0], groups)
+        return torch.ops.mkldnn._convolution_pointwise(
             maps, weight, bias, padding, stride, dilation, groups, "relu", [], ""
         )
-        ctx.save_for_backward(maps, weight, output)
-        ctx.bias, ctx.settings = bias is not None, (stride, padding, dilation, False, [0, 0], groups)
-        return output
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        maps, weight, output = ctx.saved_tensors
-        gradient = torch.ops.aten.threshold_backward(gradient, output, 0)
+        maps, weight = ctx.saved_tensors
         width = [len(weight)] if ctx.bias else None
         found = torch.ops.aten.convolution_backward(
             gradient, maps, weight, width, *ctx.settings, ctx.needs_input_grad[:3]
         )
         return (*found, None, None, None, None)
+
+
+class _ReLUGradient(torch.autograd.Function):
+    """Values that are rectified already, unchanged; their gradient is ReLU's."""
+
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor) -> Tensor:
+        ctx.save_for_backward(maps)
+        return maps.detach()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (maps,) = ctx.saved_tensors
+        return torch.ops.aten.threshold_backward(gradient, maps, 0)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from brainssl_utils import hardware
+from brainssl_utils import hardware, onednn
 from brainssl_utils.errors import CourseError
 from brainssl_utils.networks import (
     Classifier,
@@ -75,6 +75,19 @@ def test_the_layout_that_is_fast_here_changes_neither_features_nor_gradients(
     torch.testing.assert_close(fast, plain, **close)
     for one, other in zip(fast_gradients, plain_gradients, strict=True):
         torch.testing.assert_close(one, other, rtol=close["rtol"], atol=share * float(other.abs().max()))
+
+
+@pytest.mark.skipif(not hardware.has_onednn_layout(), reason="oneDNN's layout is used on Intel and AMD processors only")
+@pytest.mark.parametrize("name", ["paper", "reference"])
+def test_relu_inside_a_convolution_gives_the_same_bits_as_relu_after_it(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder, images = make_encoder(name, 32), torch.rand(6, 1, 32, 32)
+    assert onednn._relu_after(list(encoder.features)[1:]) is encoder.features[1]
+    fused = [encoder(images), *gradients(encoder, images)]
+    monkeypatch.setattr(onednn, "_relu_after", lambda _: None)
+    for one, other in zip(fused, [encoder(images), *gradients(encoder, images)], strict=True):
+        assert torch.equal(one, other) and other.abs().sum() > 0
 
 
 def test_the_fast_layout_is_used_where_it_is_known_and_only_for_what_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
