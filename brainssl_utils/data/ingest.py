@@ -166,7 +166,8 @@ def _read_all(reader: _Reader, threads: int) -> Iterator[_Read | Unreadable]:
 
 def _pool(reader: _Reader, threads: int) -> tuple[Executor, Any]:
     """Processes where they can be forked, for threads spend much of their time waiting for Python; threads elsewhere."""
-    if sys.platform != "linux" or threads == 1 or len(reader.items) < WORTH_PROCESSES:
+    daemon = multiprocessing.current_process().daemon  # which may not have processes of its own
+    if sys.platform != "linux" or daemon or threads == 1 or len(reader.items) < WORTH_PROCESSES:
         return ThreadPoolExecutor(threads), reader
     fork = multiprocessing.get_context("fork")
     return ProcessPoolExecutor(threads, mp_context=fork, initializer=_begin, initargs=(reader,)), _work

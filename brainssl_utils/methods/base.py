@@ -155,12 +155,18 @@ class Method(pl.LightningModule):
         views = self.pretext_views(batch.images, generator)
         labeled = self.classifier_views(batch.labeled, generator)
         sizes = [len(view) for view in views]
-        # One pass through the encoder for all views: large batches keep both cores busy.
-        features = self.encoder(torch.cat([*views, labeled]))
-        *pretext, probe = features.split([*sizes, len(labeled)])
+        if self.joint:
+            # One pass through the encoder for all views: large batches keep both cores busy.
+            features = self.encoder(torch.cat([*views, labeled]))
+            *pretext, probe = features.split([*sizes, len(labeled)])
+        else:
+            # The gradient stops at the classifier's features: none need be carried back through the encoder.
+            pretext = self.encoder(torch.cat(views)).split(sizes) if views else ()
+            with torch.no_grad():
+                probe = self.encoder(labeled)
         self.views_seen += sum(sizes) + len(labeled)
 
-        scores = self.classifier(probe if self.joint else probe.detach()).float()
+        scores = self.classifier(probe).float()
         p_loss = F.cross_entropy(scores, batch.labels)
         self.note("p_loss", p_loss)
         self.note("p_acc", (scores.argmax(1) == batch.labels).float().mean())
