@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -152,6 +153,20 @@ def test_hashes_and_groups_do_not_depend_on_the_image_size(scans: Path, cache: P
 
 def test_the_number_of_threads_changes_nothing(scans: Path, cache: Path, tmp_path: Path) -> None:
     same(load(scans, cache, threads=1), load(scans, tmp_path / "other", threads=4))
+
+
+def test_threads_that_open_one_zip_at_the_same_time_all_read_it(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_place = ingest.open_place
+
+    def slow(*where: object) -> object:
+        time.sleep(0.2)  # long enough for every thread to miss what the first one opens
+        return open_place(*where)
+
+    monkeypatch.setattr(ingest, "open_place", slow)
+    packed = zipped(class_folders(tmp_path / "scans", FOUR, each=40), tmp_path / "packed.zip")
+    assert len(load(packed, cache, threads=4)) == 160
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux only")

@@ -115,7 +115,8 @@ class _Reader:
     def _read(self, row: int) -> _Read | Unreadable:
         item = self.items[row]
         try:
-            data = read_entry(self._opened(item.entry.place).place, item.entry)
+            opened = self._opened(item.entry.place)  # held while it is read, for it closes with its last holder
+            data = read_entry(opened.place, item.entry)
             sha256, decoded, name, patient = hashlib.sha256(data).hexdigest(), *_decoded(item, data, self.sizes)
         except Unreadable as error:
             return error
