@@ -48,12 +48,17 @@ def git_commit() -> str | None:
         return None
 
 
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def host() -> dict[str, Any]:
     """Coarse description of the machine: what speed depends on, and nothing that tells whose it is."""
     described: dict[str, Any] = {
         "system": platform.system(),
         "machine": platform.machine(),
-        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cpus": available_cores(),
         "cpu_features": cpu_features(),
     }
     torch = sys.modules.get("torch")  # described if in use, never imported for it

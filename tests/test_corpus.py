@@ -158,15 +158,28 @@ def test_the_number_of_threads_changes_nothing(scans: Path, cache: Path, tmp_pat
 def test_threads_that_open_one_zip_at_the_same_time_all_read_it(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    open_place = ingest.open_place
+    open_place, opened = ingest.open_place, []
 
     def slow(*where: object) -> object:
+        opened.append(where)
         time.sleep(0.2)  # long enough for every thread to miss what the first one opens
         return open_place(*where)
 
     monkeypatch.setattr(ingest, "open_place", slow)
     packed = zipped(class_folders(tmp_path / "scans", FOUR, each=40), tmp_path / "packed.zip")
     assert len(load(packed, cache, threads=4)) == 160
+    assert len(opened) == 1
+
+
+def test_a_zip_inside_a_zip_is_not_read_once_a_process(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outer = tmp_path / "outer"
+    outer.mkdir()
+    zipped(class_folders(tmp_path / "scans", FOUR), outer / "inner.zip")
+    monkeypatch.setattr(ingest, "WORTH_PROCESSES", 1)
+    monkeypatch.setattr(ingest, "ProcessPoolExecutor", None)
+    assert len(load(zipped(outer, tmp_path / "outer.zip"), cache, threads=2)) == 12
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux only")

@@ -121,6 +121,11 @@ def expand(listing: Listing) -> None:
             listing.problems.append(_bad_zip(entry.shown, error))
 
 
+def is_nested(place: str) -> bool:
+    """Whether a place is a zip inside a zip."""
+    return bool(_split_place(place)[1])
+
+
 @contextmanager
 def open_place(root: Path, place: str) -> Iterator[zipfile.ZipFile | Path]:
     """Yield what `read_entry` needs for the files of one place: an open zip, or the folder of loose files.

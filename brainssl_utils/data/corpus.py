@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from brainssl_utils.data.area import resize_area
 from brainssl_utils.data.sources import CLASSES
 from brainssl_utils.errors import CourseError
 from brainssl_utils.files import check_writable
+from brainssl_utils.provenance import available_cores
 
 if TYPE_CHECKING:
     from brainssl_utils.data.ingest import Pixels
@@ -155,7 +155,7 @@ def load_corpus(
     """
     if not 16 <= image_size <= 1024:
         raise CourseError(f"image_size is {image_size}: expected a side of 16 to 1024 px.")
-    threads = threads if threads is not None else os.cpu_count() or 1
+    threads = threads if threads is not None else available_cores()
     if threads < 1:
         raise CourseError(f"threads is {threads}: expected 1 or more.")
     cache = store.cache_folder(cache_dir)

@@ -7,6 +7,7 @@ import mmap
 import multiprocessing
 import signal
 import sys
+import threading
 import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,6 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from brainssl_utils.data.archives import Entry, Listing, Problem, Unreadable, open_place, read_entry
+from brainssl_utils.data.archives import Entry, Listing, Problem, Unreadable, is_nested, open_place, read_entry
 from brainssl_utils.data.decode import Decoded, decode_image, squares_of
 from brainssl_utils.data.figshare import parse_folds, parse_slice
 from brainssl_utils.data.gather import FIGSHARE, Gathered, Item
@@ -106,8 +106,9 @@ class _Reader:
     def __init__(self, root: Path, items: Sequence[Item], sizes: Sequence[int]) -> None:
         self.items, self.sizes = items, sizes
         self.squares = [_shared(len(items), size) for size in sizes]
-        # One open zip at a time: files come place by place.
-        self._opened = lru_cache(maxsize=1)(lambda place: _Opened(open_place(root, place)))
+        # Files come place by place: where one zip ends and the next begins, threads read from both.
+        self._opened = lru_cache(maxsize=2)(lambda place: _Opened(open_place(root, place)))
+        self._opening = threading.Lock()  # or several threads would open (and a zip inside a zip: read) the same one
 
     def __call__(self, rows: range) -> list[_Read | Unreadable]:
         return [self._read(row) for row in rows]
@@ -115,13 +116,15 @@ class _Reader:
     def _read(self, row: int) -> _Read | Unreadable:
         item = self.items[row]
         try:
-            opened = self._opened(item.entry.place)  # held while it is read, for it closes with its last holder
+            with self._opening:
+                opened = self._opened(item.entry.place)  # held while it is read, for it closes with its last holder
             data = read_entry(opened.place, item.entry)
-            sha256, decoded, name, patient = hashlib.sha256(data).hexdigest(), *_decoded(item, data, self.sizes)
+            decoded, name, patient = _decoded(item, data, self.sizes)
         except Unreadable as error:
             return error
         for array, square in zip(self.squares, decoded.squares):
             array[row, 0] = square
+        sha256 = hashlib.sha256(data).hexdigest()
         return _Read(decoded.width, decoded.height, decoded.note, sha256, name, patient)
 
 
@@ -148,12 +151,8 @@ def _shared(n: int, size: int) -> np.ndarray:
 
 def _read_all(reader: _Reader, threads: int) -> Iterator[_Read | Unreadable]:
     """Yield the outcome of every item, in order."""
-    places = [item.entry.place for item in reader.items]
-    chunks, start = [], 0
-    for _, group in groupby(places):
-        stop = start + len(list(group))
-        chunks += [range(first, min(first + _CHUNK, stop)) for first in range(start, stop, _CHUNK)]
-        start = stop
+    n = len(reader.items)
+    chunks = [range(first, min(first + _CHUNK, n)) for first in range(0, n, _CHUNK)]
     pool, work = _pool(reader, threads)
     try:
         for outcomes in pool.map(work, chunks):
@@ -167,8 +166,11 @@ def _read_all(reader: _Reader, threads: int) -> Iterator[_Read | Unreadable]:
 
 def _pool(reader: _Reader, threads: int) -> tuple[Executor, Any]:
     """Processes where they can be forked, for threads spend much of their time waiting for Python; threads elsewhere."""
+    few = threads == 1 or len(reader.items) < WORTH_PROCESSES
     daemon = multiprocessing.current_process().daemon  # which may not have processes of its own
-    if sys.platform != "linux" or daemon or threads == 1 or len(reader.items) < WORTH_PROCESSES:
+    # A zip inside a zip is read into memory whole: once for all threads, but once for each process.
+    nested = any(is_nested(item.entry.place) for item in reader.items)
+    if sys.platform != "linux" or few or daemon or nested:
         return ThreadPoolExecutor(threads), reader
     fork = multiprocessing.get_context("fork")
     return ProcessPoolExecutor(threads, mp_context=fork, initializer=_begin, initargs=(reader,)), _work

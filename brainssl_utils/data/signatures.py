@@ -8,7 +8,6 @@ share and the finest grain that compression changes).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +15,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+
+from brainssl_utils.provenance import available_cores
 
 Floats = npt.NDArray[np.floating[Any]]
 Ints = npt.NDArray[np.int64]
@@ -79,11 +80,6 @@ def over_chunks(work: Callable[[slice], _T], n: int, threads: int | None = None,
     # The chunks are what runs side by side: matrix products that each ask for all cores would only wait for one another.
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
         yield from pool.map(work, slices)
-
-
-def available_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def mirrored_shape(shape: npt.NDArray[np.float16]) -> npt.NDArray[np.float16]:
