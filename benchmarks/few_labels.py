@@ -4,9 +4,10 @@
 
 2451 images to pre-train on, 12, 123 or 1235 labelled ones, 490 test images, split by slice ("published", as the project
 did it) or by duplicate group. Every method is pre-trained for as many steps on the same images and read by a linear probe
-and nearest neighbours, three of them by fine-tuning too. "From scratch", a frozen random encoder, nearest neighbours on
-pixels and (where their weights are on disk) ImageNet features get the same labels; with `--methods` they are left out. A
-split and seed that is finished is not repeated; the table shows all that DIR holds of the same settings.
+and nearest neighbours, three of them by fine-tuning too, which averages over a test image and views of it (`--test-views
+0` takes the image alone). "From scratch", a frozen random encoder, nearest neighbours on pixels and (where their weights
+are on disk) ImageNet features get the same labels; with `--methods` they are left out. A split and seed that is finished
+is not repeated; the table shows all that DIR holds of the same settings.
 """
 
 from __future__ import annotations
@@ -103,14 +104,20 @@ def main() -> None:
     parser.add_argument(
         "--encoder-rate", type=float, default=1.0, help="the encoder's rate in it, as a share of the head's"
     )
+    parser.add_argument("--test-views", type=int, default=8, help="views of a test image that a fine-tuned model sees")
     parser.add_argument("--image-size", type=int, default=64)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     corpus = load_corpus(arguments.data)
     profile = profile_of(arguments.steps, arguments.image_size)
     folder = arguments.out / "few_labels"
-    tuning = {"steps": arguments.tuning_steps, "encoder_lr_factor": arguments.encoder_rate}
-    settings = f"{profile.name}-{profile.image_size}px-tuned{arguments.tuning_steps}x{arguments.encoder_rate:g}"
+    tuning = {
+        "steps": arguments.tuning_steps,
+        "encoder_lr_factor": arguments.encoder_rate,
+        "test_views": arguments.test_views,
+    }
+    tuned = f"tuned{arguments.tuning_steps}x{arguments.encoder_rate:g}v{arguments.test_views}"
+    settings = f"{profile.name}-{profile.image_size}px-{tuned}"
     chosen = [name for name in METHODS if name in arguments.methods]
     if chosen != list(METHODS):
         settings += "-" + "-".join(METHODS[name][0] + METHODS[name][1].get("pairs", "") for name in chosen)

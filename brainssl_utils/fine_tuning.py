@@ -68,12 +68,16 @@ class FineTuned:
         history: one row a check: step, loss and accuracy over the batches since the last one, validation accuracy and
             loss where validation rows were given.
         image_size: of the images it takes, pixels.
+        views: what a view of an image to classify changes.
+        test_views: how many of them are classified beside the image itself.
     """
 
     model: FineTunedModel
     report: dict[str, Any]
     history: pd.DataFrame
     image_size: int
+    views: Views
+    test_views: int = 0
 
     @property
     def encoder(self) -> nn.Module:
@@ -81,8 +85,18 @@ class FineTuned:
         return self.model.encoder
 
     def predict(self, images: npt.NDArray[np.uint8] | Tensor) -> npt.NDArray[np.int64]:
-        """Return the classes, (N,) int64, of uint8 images (N, 1, S, S)."""
-        return _scores(self.model, torch.as_tensor(images)).argmax(1).numpy()
+        """Return the classes, (N,) int64, of uint8 images (N, 1, S, S): those of the greatest mean probability.
+
+        The mean is over the image as it is and `test_views` views of it, drawn anew but alike at each call.
+        """
+        generator = torch.Generator().manual_seed(0)
+        classes = []
+        for part in torch.as_tensor(images).split(256):
+            probability = _scores(self.model, part).softmax(1)
+            for _ in range(self.test_views):
+                probability += _scores(self.model, self.views(part, generator)).softmax(1)
+            classes.append(probability.argmax(1))
+        return torch.cat(classes).numpy()
 
 
 def fine_tune(
@@ -101,6 +115,7 @@ def fine_tune(
     widths: Sequence[int] = (),
     augmentation: str = "classification",
     checks: int = 10,
+    test_views: int = 0,
     seed: int = 0,
     image_size: int | None = None,
 ) -> FineTuned:
@@ -124,6 +139,8 @@ def fine_tune(
         widths: hidden layers of the head; () is linear, (256, 128) the published classifier.
         augmentation: preset of `views.make_views`; with "none" and a frozen encoder, images are encoded once.
         checks: how often history gets a row and validation images are scored.
+        test_views: test-time augmentation: a test image's class probabilities are averaged over the image as it is and
+            this many views of it, drawn as in training.
         seed: of the head's weights, batches and views.
         image_size: as in `FeatureBank`.
 
@@ -133,6 +150,10 @@ def fine_tune(
     labels = np.asarray(labels, np.int64)
     held_out = np.empty(0, np.int64) if validation is None else np.asarray(validation, np.int64)
     _check(corpus, split, labels, held_out, steps, batch_size, freeze, unfreeze_at, checks)
+    if test_views < 0 or (test_views and augmentation == "none"):
+        raise CourseError(
+            f"test_views={test_views} with augmentation='{augmentation}': give 0 or more, and an augmentation to draw from."
+        )
     hardware.prepare()
     encoder = copy.deepcopy(encoder_of(model)).to(hardware.accelerator())
     size = image_size or getattr(encoder, "image_size", None) or corpus.images.shape[-1]
@@ -156,12 +177,14 @@ def fine_tune(
         _train(tuned, images, torch.from_numpy(targets[labels]), plan, torch.Generator().manual_seed(seed), keeper)
     tuned = keeper.best().cpu().eval().requires_grad_(True)
 
-    predictions = _scores(tuned, torch.from_numpy(np.ascontiguousarray(stored[split.test]))).argmax(1).numpy()
+    done = FineTuned(tuned, {}, pd.DataFrame(keeper.history), size, plan.views, test_views)
+    predictions = done.predict(np.ascontiguousarray(stored[split.test]))
     about = {"kind": "fine_tune", "labels": len(labels), "validation_labels": len(held_out), "seed": seed}
     about |= {"freeze": freeze, "steps": steps, "kept_step": keeper.step, "augmentation": augmentation}
     about |= {"learning_rate": learning_rate, "encoder_lr_factor": encoder_lr_factor, "widths": list(widths)}
-    report = {**about, **test_report(targets[split.test], predictions, corpus.classes)}
-    return FineTuned(tuned, report, pd.DataFrame(keeper.history), size)
+    about |= {"test_views": test_views}
+    done.report = {**about, **test_report(targets[split.test], predictions, corpus.classes)}
+    return done
 
 
 @dataclass(frozen=True)

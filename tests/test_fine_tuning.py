@@ -117,6 +117,24 @@ def test_the_report_is_the_models_own_and_repeats_with_the_seed() -> None:
     assert not tuned.model.training and encode(tuned, corpus.images[:2]).shape == (2, 32)
 
 
+def test_a_test_image_is_classified_with_views_of_it() -> None:
+    corpus = TinyCorpus()
+    alone, averaged = (tune(corpus=corpus, steps=3, augmentation="contrastive", test_views=n) for n in (0, 5))
+    assert same(weights(alone.model), weights(averaged.model))  # training is the same
+    images = torch.from_numpy(corpus.images)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        probability = averaged.model(images / 255).softmax(1)
+        assert (alone.predict(corpus.images) == probability.argmax(1).numpy()).all()
+        for _ in range(5):
+            probability += averaged.model(averaged.views(images, generator)).softmax(1)
+    by_hand = probability.argmax(1).numpy()
+    assert (averaged.predict(corpus.images) == by_hand).all() and (by_hand != alone.predict(corpus.images)).any()
+    tested = tiny_split(corpus).test
+    right = averaged.predict(corpus.images[tested]) == corpus.labels[tested]
+    assert (averaged.report["accuracy"], averaged.report["test_views"]) == (right.mean(), 5)
+
+
 def test_it_learns_at_any_scale_of_the_features_and_beside_a_large_common_part() -> None:
     class Loud(TinyEncoder):
         factor, common = 1.0, 0.0
@@ -141,6 +159,8 @@ def test_pixels_without_weights_can_be_classified() -> None:
         ({"augmentation": "loud"}, "unknown views"),
         ({"steps": 0}, "at least 1"),
         ({"unfreeze_at": 2.0}, "unfreeze_at"),
+        ({"test_views": -1}, "test_views=-1"),
+        ({"test_views": 4, "augmentation": "none"}, "an augmentation to draw from"),
         ({"labels": np.array([1, 130])}, "`labels` names test images"),
         ({"validation": np.array([130])}, "`validation` names test images"),
         ({"validation": np.array([3])}, "share rows"),
