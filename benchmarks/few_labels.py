@@ -7,7 +7,8 @@ did it) or by duplicate group. Every method is pre-trained for as many steps on 
 and nearest neighbours, three of them by fine-tuning too, which averages over a test image and views of it (`--test-views
 0` takes the image alone). "From scratch", a frozen random encoder, nearest neighbours on pixels and (where their weights
 are on disk) ImageNet features get the same labels; with `--methods` they are left out. A split and seed that is finished
-is not repeated; the table shows all that DIR holds of the same settings.
+is not repeated; the table shows all that DIR holds of the same settings. With 12 labels the draw of the labels matters
+more than anything: `--draws 8` compares fine-tuned networks with the one from scratch on the same further draws.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ from brainssl_utils.evaluation import ImageNetEncoder, Pixels, label_curve, rand
 from brainssl_utils.files import atomic_path
 from brainssl_utils.methods import make_method
 from brainssl_utils.settings import Profile
-from brainssl_utils.training import fit
+from brainssl_utils.training import Run, fit
 
 CLASSES = ("glioma", "meningioma", "pituitary")
 LABELS = (12, 123, 1235)
+Tuning = dict[str, object]
 SPLITS = {"published": paper_split, "grouped": grouped_split}
 METHODS = {
     "masked encoder": ("masked_encoder", {}),
@@ -40,36 +42,44 @@ METHODS = {
 FINE_TUNED = ("masked encoder", "pairs (a) from labels", "SimCLR")
 
 
-def one_seed(
-    corpus: Corpus,
-    split_name: str,
-    seed: int,
-    methods: list[str],
-    profile: Profile,
-    tuning: dict[str, object],
-    out: Path,
-) -> pd.DataFrame:
-    """Pre-train and read the methods on one split, and the baselines if none is left out."""
-    split = SPLITS[split_name](corpus, seed, classes=CLASSES, train=1235, test=490, unlabeled=2451)
+def pretrained(
+    corpus: Corpus, split: Split, split_name: str, seed: int, methods: list[str], profile: Profile, out: Path
+) -> dict[str, Run]:
+    """Pre-train the methods on one split, or take them from `out` where they are finished."""
     few = label_subset(split, corpus, 123, seed)
-    size, models = profile.image_size, {}
+    models = {}
     for title in methods:
         name, changes = METHODS[title]
-        method = make_method(name, "fair", size, seed, len(corpus.classes), **changes)
+        method = make_method(name, "fair", profile.image_size, seed, len(corpus.classes), **changes)
         tag = f"{changes.get('pairs', 'few')}-{split_name}"
         # Pre-training sees the 2451 images and the 123; from labels (a) it reads the labels of all of them.
         models[title] = fit(method, corpus, split, profile, seed, out, labels=few, tag=tag, probes=(), progress=False)
+    return models
+
+
+def readings(corpus: Corpus, split: Split, seed: int, models: dict[str, Run], tuning: Tuning) -> pd.DataFrame:
+    """Read the models on one split with every number of labels."""
     tuned = {name: models[name] for name in FINE_TUNED if name in models}
-    curves = [
-        label_curve(models, corpus, split, LABELS, [seed], ("linear", "knn")),
-        label_curve(tuned, corpus, split, LABELS, [seed], ("fine_tune",), tuning),
-    ]
-    if len(methods) == len(METHODS):
-        curves += baselines(corpus, split, seed, size, tuning)
-    return pd.concat(curves).assign(split=split_name)
+    return pd.concat(
+        [
+            label_curve(models, corpus, split, LABELS, [seed], ("linear", "knn")),
+            label_curve(tuned, corpus, split, LABELS, [seed], ("fine_tune",), tuning),
+        ]
+    )
 
 
-def baselines(corpus: Corpus, split: Split, seed: int, size: int, tuning: dict[str, object]) -> list[pd.DataFrame]:
+def twelve_labels(
+    corpus: Corpus, split: Split, seed: int, models: dict[str, Run], size: int, tuning: Tuning, draws: int
+) -> pd.DataFrame:
+    """Fine-tune on `draws` draws of 12 labels, each model and the network from scratch on the same ones."""
+    tuned = {name: models[name] for name in FINE_TUNED if name in models}
+    tuned["from scratch"] = random_encoder("paper", size, seed)
+    own = {"from scratch": {"encoder_lr_factor": 1.0}}
+    seeds = range(100 * (seed + 1), 100 * (seed + 1) + draws)
+    return label_curve(tuned, corpus, split, LABELS[:1], seeds, ("fine_tune",), tuning, own)
+
+
+def baselines(corpus: Corpus, split: Split, seed: int, size: int, tuning: Tuning) -> pd.DataFrame:
     """What the second project lacked, at the same labels, split, augmentation and number of steps."""
     random = random_encoder("paper", size, seed)
     own = {"from scratch": {"encoder_lr_factor": 1.0}, "random, frozen": {"freeze": "all"}}
@@ -82,7 +92,7 @@ def baselines(corpus: Corpus, split: Split, seed: int, size: int, tuning: dict[s
         curves.append(label_curve({"ImageNet, frozen": ImageNetEncoder()}, corpus, split, LABELS, [seed]))
     except CourseError as error:
         print(f"ImageNet features are left out: {error}")
-    return curves
+    return pd.concat(curves)
 
 
 def table(results: pd.DataFrame) -> pd.DataFrame:
@@ -90,6 +100,13 @@ def table(results: pd.DataFrame) -> pd.DataFrame:
     order = list(dict.fromkeys(zip(results["method"], results["kind"])))
     wide = results.pivot_table("accuracy", ["method", "kind"], ["split", "labels"], aggfunc=spread)
     return wide.reindex(order)
+
+
+def differences(results: pd.DataFrame) -> pd.DataFrame:
+    """Fine-tuned methods minus "from scratch" on the same split and labels, in points: mean and 95 % t interval."""
+    tuned = results[results["kind"] == "fine_tune"].pivot_table("accuracy", ["split", "labels", "seed"], "method")
+    minus = tuned.drop(columns="from scratch").sub(tuned["from scratch"], axis=0)
+    return minus.groupby(["split", "labels"]).agg(spread).T
 
 
 def main() -> None:
@@ -105,6 +122,9 @@ def main() -> None:
         "--encoder-rate", type=float, default=1.0, help="the encoder's rate in it, as a share of the head's"
     )
     parser.add_argument("--test-views", type=int, default=8, help="views of a test image that a fine-tuned model sees")
+    parser.add_argument(
+        "--draws", type=int, default=0, help="fine-tune on this many further draws of 12 labels a split and seed"
+    )
     parser.add_argument("--image-size", type=int, default=64)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
@@ -121,15 +141,31 @@ def main() -> None:
     chosen = [name for name in METHODS if name in arguments.methods]
     if chosen != list(METHODS):
         settings += "-" + "-".join(METHODS[name][0] + METHODS[name][1].get("pairs", "") for name in chosen)
+    ends = [f"{settings}-seed{{}}.csv"] + [f"{settings}-{arguments.draws}draws-seed{{}}.csv"] * (arguments.draws > 0)
     for seed in arguments.seeds:
         for name in arguments.splits:
-            path = folder / f"{name}-{settings}-seed{seed}.csv"
-            if not path.exists():
+            missing = [folder / f"{name}-{end.format(seed)}" for end in ends]
+            missing = [path for path in missing if not path.exists()]
+            if not missing:
+                continue
+            split = SPLITS[name](corpus, seed, classes=CLASSES, train=1235, test=490, unlabeled=2451)
+            models = pretrained(corpus, split, name, seed, chosen, profile, arguments.out)
+            size = profile.image_size
+            for path in missing:
+                if path.name.endswith(ends[0].format(seed)):
+                    results = readings(corpus, split, seed, models, tuning)
+                    if len(chosen) == len(METHODS):
+                        results = pd.concat([results, baselines(corpus, split, seed, size, tuning)])
+                else:
+                    results = twelve_labels(corpus, split, seed, models, size, tuning, arguments.draws)
                 with atomic_path(path) as temporary:
-                    one_seed(corpus, name, seed, chosen, profile, tuning, arguments.out).to_csv(temporary, index=False)
+                    results.assign(split=name).to_csv(temporary, index=False)
                 print(f"{path.name}: done", flush=True)
-    found = sorted(folder.glob(f"*-{settings}-seed*.csv"))
-    print(table(pd.concat(pd.read_csv(path) for path in found)).to_string())
+    for end in ends:
+        results = pd.concat(pd.read_csv(path) for path in sorted(folder.glob("*-" + end.format("*"))))
+        print(f"{end.format('*')}, accuracy in %:\n{table(results).to_string()}\n")
+        if "from scratch" in set(results["method"]):
+            print(f"the same labels, points above the network from scratch:\n{differences(results).to_string()}\n")
 
 
 if __name__ == "__main__":

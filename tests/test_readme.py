@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from brainssl_utils import readme, records
@@ -45,13 +47,21 @@ def test_the_full_length_records_are_of_the_whole_study_and_were_interrupted() -
         assert (leak[0.98, "either"] == 0) == (record["split"] == "grouped")
 
 
+def test_figures_with_few_labels_are_those_of_the_benchmark() -> None:
+    table = (ROOT / "benchmarks" / "results" / "few_labels.txt").read_text(encoding="utf-8")
+    cells = nbformat.read(ROOT / "notebooks" / "03_masked_encoder.ipynb", 4).cells
+    lesson = next(cell.source for cell in cells if "benchmarks/few_labels.py" in cell.source)
+    section = TEXT.split("### With few labels")[1].split("\n#")[0]
+    for text, least in ((section, 10), (lesson, 14)):
+        figures = re.findall(r"-?\d+\.\d \[-?\d+\.\d, -?\d+\.\d\]", text)
+        assert len(figures) >= least and not [figure for figure in figures if figure not in table]
+
+
 def test_readme_without_marks_is_refused() -> None:
     with pytest.raises(CourseError, match="marks"):
         readme.with_results("# title", {"results": "table"})
 
 
 def test_every_file_the_readme_names_exists() -> None:
-    import re
-
     for name in re.findall(r"\]\((?!https?:|#)([^)]+)\)", TEXT):
         assert (ROOT / name).exists(), name
