@@ -71,7 +71,7 @@ def test_the_loss_is_the_error_on_the_hidden_part() -> None:
         loss = method.pretext_loss([method.encoder(seen)])
         error = (method.decoder(method.encoder(seen)) - images.float() / 255).square()
         expected = error[method._hidden].mean() if where == "hidden" else error.mean()
-        assert float(loss.detach()) == pytest.approx(float(expected), rel=1e-4)
+        assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-4)
 
 
 def test_training_on_dark_scans_does_better_than_painting_everything_black() -> None:
