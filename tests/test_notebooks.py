@@ -70,6 +70,10 @@ def test_notebook_opens_with_its_title_a_box_and_the_parameters(notebook):
     assert 'data = "phantoms"' in parameters.source and 'profile = "quick"' in parameters.source
 
 
+def test_notebook_closes_with_what_to_take_along(notebook):
+    assert "\n## What to take along\n" in "\n" + notebook.cells[-1].source
+
+
 def test_notebook_has_the_rhythm_of_a_lesson(notebook):
     cells = code(notebook)
     assert 2000 <= words(notebook) <= 4000
