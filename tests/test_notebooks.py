@@ -71,7 +71,8 @@ def test_notebook_opens_with_its_title_a_box_and_the_parameters(notebook):
 
 
 def test_notebook_closes_with_what_to_take_along(notebook):
-    assert "\n## What to take along\n" in "\n" + notebook.cells[-1].source
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE)[-1] == "What to take along"
 
 
 def test_notebook_has_the_rhythm_of_a_lesson(notebook):
