@@ -14,6 +14,9 @@ more than anything: `--draws 8` compares fine-tuned networks with the one from s
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from functools import partial
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -40,6 +43,7 @@ METHODS = {
     "SimCLR": ("simclr", {}),
 }
 FINE_TUNED = ("masked encoder", "pairs (a) from labels", "SimCLR")
+FROM_SCRATCH = {"from scratch": {"encoder_lr_factor": 1.0}}
 
 
 def pretrained(
@@ -57,32 +61,37 @@ def pretrained(
     return models
 
 
-def readings(corpus: Corpus, split: Split, seed: int, models: dict[str, Run], tuning: Tuning) -> pd.DataFrame:
-    """Read the models on one split with every number of labels."""
-    tuned = {name: models[name] for name in FINE_TUNED if name in models}
-    return pd.concat(
-        [
-            label_curve(models, corpus, split, LABELS, [seed], ("linear", "knn")),
-            label_curve(tuned, corpus, split, LABELS, [seed], ("fine_tune",), tuning),
-        ]
-    )
+def readings(
+    corpus: Corpus, split: Split, seed: int, models: dict[str, Run], tuning: Tuning, size: int
+) -> pd.DataFrame:
+    """Read the models on one split with every number of labels, and the baselines if no method is left out."""
+    curves = [
+        label_curve(models, corpus, split, LABELS, [seed], ("linear", "knn")),
+        label_curve(fine_tuned(models), corpus, split, LABELS, [seed], ("fine_tune",), tuning),
+    ]
+    if len(models) == len(METHODS):
+        curves += baselines(corpus, split, seed, tuning, size)
+    return pd.concat(curves)
 
 
 def twelve_labels(
-    corpus: Corpus, split: Split, seed: int, models: dict[str, Run], size: int, tuning: Tuning, draws: int
+    corpus: Corpus, split: Split, seed: int, models: dict[str, Run], tuning: Tuning, size: int, draws: int
 ) -> pd.DataFrame:
     """Fine-tune on `draws` draws of 12 labels, each model and the network from scratch on the same ones."""
-    tuned = {name: models[name] for name in FINE_TUNED if name in models}
-    tuned["from scratch"] = random_encoder("paper", size, seed)
-    own = {"from scratch": {"encoder_lr_factor": 1.0}}
+    tuned = {**fine_tuned(models), "from scratch": random_encoder("paper", size, seed)}
     seeds = range(100 * (seed + 1), 100 * (seed + 1) + draws)
-    return label_curve(tuned, corpus, split, LABELS[:1], seeds, ("fine_tune",), tuning, own)
+    return label_curve(tuned, corpus, split, LABELS[:1], seeds, ("fine_tune",), tuning, FROM_SCRATCH)
 
 
-def baselines(corpus: Corpus, split: Split, seed: int, size: int, tuning: Tuning) -> pd.DataFrame:
+def fine_tuned(models: dict[str, Run]) -> dict[str, Run]:
+    """Those of the models that are fine-tuned too."""
+    return {name: models[name] for name in FINE_TUNED if name in models}
+
+
+def baselines(corpus: Corpus, split: Split, seed: int, tuning: Tuning, size: int) -> list[pd.DataFrame]:
     """What the second project lacked, at the same labels, split, augmentation and number of steps."""
     random = random_encoder("paper", size, seed)
-    own = {"from scratch": {"encoder_lr_factor": 1.0}, "random, frozen": {"freeze": "all"}}
+    own = {**FROM_SCRATCH, "random, frozen": {"freeze": "all"}}
     curves = [
         label_curve({"random, frozen": random}, corpus, split, LABELS, [seed], ("linear", "knn")),
         label_curve(dict.fromkeys(own, random), corpus, split, LABELS, [seed], ("fine_tune",), tuning, own),
@@ -92,7 +101,7 @@ def baselines(corpus: Corpus, split: Split, seed: int, size: int, tuning: Tuning
         curves.append(label_curve({"ImageNet, frozen": ImageNetEncoder()}, corpus, split, LABELS, [seed]))
     except CourseError as error:
         print(f"ImageNet features are left out: {error}")
-    return pd.concat(curves)
+    return curves
 
 
 def table(results: pd.DataFrame) -> pd.DataFrame:
@@ -141,29 +150,23 @@ def main() -> None:
     chosen = [name for name in METHODS if name in arguments.methods]
     if chosen != list(METHODS):
         settings += "-" + "-".join(METHODS[name][0] + METHODS[name][1].get("pairs", "") for name in chosen)
-    ends = [f"{settings}-seed{{}}.csv"] + [f"{settings}-{arguments.draws}draws-seed{{}}.csv"] * (arguments.draws > 0)
-    for seed in arguments.seeds:
-        for name in arguments.splits:
-            missing = [folder / f"{name}-{end.format(seed)}" for end in ends]
-            missing = [path for path in missing if not path.exists()]
-            if not missing:
-                continue
-            split = SPLITS[name](corpus, seed, classes=CLASSES, train=1235, test=490, unlabeled=2451)
-            models = pretrained(corpus, split, name, seed, chosen, profile, arguments.out)
-            size = profile.image_size
-            for path in missing:
-                if path.name.endswith(ends[0].format(seed)):
-                    results = readings(corpus, split, seed, models, tuning)
-                    if len(chosen) == len(METHODS):
-                        results = pd.concat([results, baselines(corpus, split, seed, size, tuning)])
-                else:
-                    results = twelve_labels(corpus, split, seed, models, size, tuning, arguments.draws)
-                with atomic_path(path) as temporary:
-                    results.assign(split=name).to_csv(temporary, index=False)
-                print(f"{path.name}: done", flush=True)
-    for end in ends:
-        results = pd.concat(pd.read_csv(path) for path in sorted(folder.glob("*-" + end.format("*"))))
-        print(f"{end.format('*')}, accuracy in %:\n{table(results).to_string()}\n")
+    parts: dict[str, Callable[..., pd.DataFrame]] = {f"{settings}-seed": readings}
+    if arguments.draws:
+        parts[f"{settings}-{arguments.draws}draws-seed"] = partial(twelve_labels, draws=arguments.draws)
+    for seed, name in product(arguments.seeds, arguments.splits):
+        missing = [part for part in parts if not (folder / f"{name}-{part}{seed}.csv").exists()]
+        if not missing:
+            continue
+        split = SPLITS[name](corpus, seed, classes=CLASSES, train=1235, test=490, unlabeled=2451)
+        models = pretrained(corpus, split, name, seed, chosen, profile, arguments.out)
+        for part in missing:
+            results = parts[part](corpus, split, seed, models, tuning, profile.image_size)
+            with atomic_path(folder / f"{name}-{part}{seed}.csv") as temporary:
+                results.assign(split=name).to_csv(temporary, index=False)
+            print(f"{name}-{part}{seed}: done", flush=True)
+    for part in parts:
+        results = pd.concat(pd.read_csv(path) for path in sorted(folder.glob(f"*-{part}*.csv")))
+        print(f"{part}*, accuracy in %:\n{table(results).to_string()}\n")
         if "from scratch" in set(results["method"]):
             print(f"the same labels, points above the network from scratch:\n{differences(results).to_string()}\n")
 

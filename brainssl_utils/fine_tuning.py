@@ -89,14 +89,7 @@ class FineTuned:
 
         The mean is over the image as it is and `test_views` views of it, drawn anew but alike at each call.
         """
-        generator = torch.Generator().manual_seed(0)
-        classes = []
-        for part in torch.as_tensor(images).split(256):
-            probability = _scores(self.model, part).softmax(1)
-            for _ in range(self.test_views):
-                probability += _scores(self.model, self.views(part, generator)).softmax(1)
-            classes.append(probability.argmax(1))
-        return torch.cat(classes).numpy()
+        return _classes(self.model, torch.as_tensor(images), self.views, self.test_views)
 
 
 def fine_tune(
@@ -177,14 +170,14 @@ def fine_tune(
         _train(tuned, images, torch.from_numpy(targets[labels]), plan, torch.Generator().manual_seed(seed), keeper)
     tuned = keeper.best().cpu().eval().requires_grad_(True)
 
-    done = FineTuned(tuned, {}, pd.DataFrame(keeper.history), size, plan.views, test_views)
-    predictions = done.predict(np.ascontiguousarray(stored[split.test]))
+    tested = torch.from_numpy(np.ascontiguousarray(stored[split.test]))
+    predictions = _classes(tuned, tested, plan.views, test_views)
     about = {"kind": "fine_tune", "labels": len(labels), "validation_labels": len(held_out), "seed": seed}
     about |= {"freeze": freeze, "steps": steps, "kept_step": keeper.step, "augmentation": augmentation}
     about |= {"learning_rate": learning_rate, "encoder_lr_factor": encoder_lr_factor, "widths": list(widths)}
     about |= {"test_views": test_views}
-    done.report = {**about, **test_report(targets[split.test], predictions, corpus.classes)}
-    return done
+    report = {**about, **test_report(targets[split.test], predictions, corpus.classes)}
+    return FineTuned(tuned, report, pd.DataFrame(keeper.history), size, plan.views, test_views)
 
 
 @dataclass(frozen=True)
@@ -293,6 +286,17 @@ def _features(model: FineTunedModel, images: Tensor) -> Tensor:
 def _scores(model: FineTunedModel, images: Tensor) -> Tensor:
     with eval_mode(model), torch.no_grad():
         return model.classify(_features(model, images)).cpu()
+
+
+def _classes(model: FineTunedModel, images: Tensor, views: Views, test_views: int) -> npt.NDArray[np.int64]:
+    generator = torch.Generator().manual_seed(0)
+    classes = []
+    for part in images.split(256):
+        probability = _scores(model, part).softmax(1)
+        for _ in range(test_views):
+            probability += _scores(model, views(part, generator)).softmax(1)
+        classes.append(probability.argmax(1))
+    return torch.cat(classes).numpy()
 
 
 def _check(
