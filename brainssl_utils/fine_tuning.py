@@ -107,6 +107,7 @@ def fine_tune(
     weight_decay: float = 1e-4,
     widths: Sequence[int] = (),
     augmentation: str = "classification",
+    label_smoothing: float = 0.0,
     checks: int = 10,
     test_views: int = 0,
     seed: int = 0,
@@ -131,6 +132,7 @@ def fine_tune(
         weight_decay: of AdamW.
         widths: hidden layers of the head; () is linear, (256, 128) the published classifier.
         augmentation: preset of `views.make_views`; with "none" and a frozen encoder, images are encoded once.
+        label_smoothing: share of a label that goes to all classes alike (Szegedy et al. 2016, section 7), 0 to below 1.
         checks: how often history gets a row and validation images are scored.
         test_views: test-time augmentation: a test image's class probabilities are averaged over the image as it is and
             this many views of it, drawn as in training.
@@ -143,6 +145,8 @@ def fine_tune(
     labels = np.asarray(labels, np.int64)
     held_out = np.empty(0, np.int64) if validation is None else np.asarray(validation, np.int64)
     _check(corpus, split, labels, held_out, steps, batch_size, freeze, unfreeze_at, checks)
+    if not 0 <= label_smoothing < 1:
+        raise CourseError(f"label_smoothing={label_smoothing}: give a share from 0 to below 1.")
     if test_views < 0 or (test_views and augmentation == "none"):
         raise CourseError(
             f"test_views={test_views} with augmentation='{augmentation}': give 0 or more, and an augmentation to draw from."
@@ -162,6 +166,7 @@ def fine_tune(
         weight_decay=weight_decay,
         views=make_views(augmentation, size),
         augments=augmentation != "none",
+        label_smoothing=label_smoothing,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # for the head's weights and any dropout; batches and views have their own generator
@@ -175,7 +180,7 @@ def fine_tune(
     about = {"kind": "fine_tune", "labels": len(labels), "validation_labels": len(held_out), "seed": seed}
     about |= {"freeze": freeze, "steps": steps, "kept_step": keeper.step, "augmentation": augmentation}
     about |= {"learning_rate": learning_rate, "encoder_lr_factor": encoder_lr_factor, "widths": list(widths)}
-    about |= {"test_views": test_views}
+    about |= {"label_smoothing": label_smoothing, "test_views": test_views}
     report = {**about, **test_report(targets[split.test], predictions, corpus.classes)}
     return FineTuned(tuned, report, pd.DataFrame(keeper.history), size, plan.views, test_views)
 
@@ -190,6 +195,7 @@ class _Plan:
     weight_decay: float
     views: Views
     augments: bool
+    label_smoothing: float
 
 
 def _train(
@@ -220,7 +226,7 @@ def _train(
                     features = model.features(plan.views(images[rows], generator).to(device))
             scores = model.classify(features)
         target = targets[rows].to(device)
-        loss = F.cross_entropy(scores, target)
+        loss = F.cross_entropy(scores, target, label_smoothing=plan.label_smoothing)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()

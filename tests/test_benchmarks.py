@@ -6,11 +6,15 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from brainssl_utils.data.corpus import load_corpus
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
+import few_labels  # noqa: E402
 import notebook_times  # noqa: E402
 import throughput  # noqa: E402
 import variants  # noqa: E402
@@ -55,6 +59,20 @@ def test_the_report_compares_within_rounds() -> None:
     assert throughput.ratio(results, "fit simclr", "limit simclr") == pytest.approx((0.9 + 0.75) / 2)
     text = throughput.report(results, 96, 2)
     assert "| simclr | 195 (90-300) | 15 (10-20) | 250 (100-400) | 12.0 | 0.82 | 1.0 |" in text
+
+
+def test_the_second_projects_protocol_has_its_shares_of_the_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(few_labels, "SIZES", {"train": 30, "test": 30, "unlabeled": 40})
+    corpus = load_corpus("phantoms:240", progress=False)
+    part, split = few_labels.drawn(corpus, "published", 0)
+    for rows in (split.train, split.test, np.arange(len(part))):
+        shares = [(part.labels[rows] == part.classes.index(name)).mean() for name in few_labels.CLASSES]
+        assert shares == pytest.approx([1426 / 3064, 708 / 3064, 930 / 3064], abs=0.02)
+    assert (len(split.train), len(split.test), len(split.unlabeled)) == (30, 30, 40) and split.name == "as published"
+    other, _ = few_labels.drawn(corpus, "published", 1)
+    assert set(other.table["id"]) != set(part.table["id"]) < set(corpus.table["id"])
+    whole, by_group = few_labels.drawn(corpus, "grouped", 0)
+    assert whole is corpus and by_group.name == "grouped"
 
 
 def test_a_run_is_split_into_start_up_imports_and_work(tmp_path: Path) -> None:

@@ -135,6 +135,20 @@ def test_a_test_image_is_classified_with_views_of_it() -> None:
     assert (averaged.report["accuracy"], averaged.report["test_views"]) == (right.mean(), 5)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.4])
+def test_a_smoothed_label_asks_for_a_little_of_every_class(smoothing: float) -> None:
+    # At rate 0 the head stays as it was drawn, so that the loss of the only step can be had by hand.
+    options = {"batch_size": len(LABELS), "steps": 1, "learning_rate": 0.0, "augmentation": "none", "freeze": "all"}
+    tuned = tune(label_smoothing=smoothing, **options)
+    corpus = TinyCorpus()
+    with torch.no_grad():
+        chance = tuned.model(torch.from_numpy(corpus.images[LABELS]) / 255).log_softmax(1)
+    own = chance[np.arange(len(LABELS)), corpus.labels[LABELS]]
+    by_hand = -((1 - smoothing) * own + smoothing * chance.mean(1)).mean().item()
+    assert tuned.history["loss"].item() == pytest.approx(by_hand, rel=1e-2)  # training runs in bfloat16
+    assert tuned.report["label_smoothing"] == smoothing
+
+
 def test_it_learns_at_any_scale_of_the_features_and_beside_a_large_common_part() -> None:
     class Loud(TinyEncoder):
         factor, common = 1.0, 0.0
@@ -159,6 +173,7 @@ def test_pixels_without_weights_can_be_classified() -> None:
         ({"augmentation": "loud"}, "unknown views"),
         ({"steps": 0}, "at least 1"),
         ({"unfreeze_at": 2.0}, "unfreeze_at"),
+        ({"label_smoothing": 1.0}, "label_smoothing=1.0"),
         ({"test_views": -1}, "test_views=-1"),
         ({"test_views": 4, "augmentation": "none"}, "an augmentation to draw from"),
         ({"labels": np.array([1, 130])}, "`labels` names test images"),
