@@ -16,7 +16,7 @@ the one from scratch on the same further draws.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from common import profile_of, spread
+from torch import nn
 
 from brainssl_utils.data.corpus import Corpus, load_corpus
 from brainssl_utils.data.sources import SOURCES
@@ -49,15 +50,14 @@ METHODS = {
     "SimCLR": ("simclr", {}),
 }
 FINE_TUNED = ("masked encoder", "pairs (a) from labels", "SimCLR")
-FROM_SCRATCH = {"from scratch": {"encoder_lr_factor": 1.0}}
 
 
 def drawn(corpus: Corpus, name: str, seed: int) -> tuple[Corpus, Split]:
     """The images and the split called `name`; "published" draws from as many images as have the project's class shares."""
     if name == "grouped":
         return corpus, grouped_split(corpus, seed, classes=CLASSES, **SIZES)
-    wanted = np.array([SOURCES["figshare"].counts[name] for name in CLASSES])
-    rows = [np.flatnonzero(corpus.labels == corpus.classes.index(name)) for name in CLASSES]
+    wanted = np.array([SOURCES["figshare"].counts[title] for title in CLASSES])
+    rows = [np.flatnonzero(corpus.labels == corpus.classes.index(title)) for title in CLASSES]
     counts = np.floor(wanted * min(len(own) / count for own, count in zip(rows, wanted))).astype(int)
     rng = np.random.default_rng(seed)
     part = corpus.subset(np.sort(np.concatenate([rng.choice(own, n, replace=False) for own, n in zip(rows, counts)])))
@@ -83,10 +83,9 @@ def readings(
     corpus: Corpus, split: Split, seed: int, models: dict[str, Run], tuning: Tuning, size: int, labels: list[int]
 ) -> pd.DataFrame:
     """Read the models on one split with every number of labels, and the baselines (one of them if methods are left out)."""
-    networks = {**fine_tuned(models), "from scratch": random_encoder("paper", size, seed)}
     curves = [
         label_curve(models, corpus, split, labels, [seed], ("linear", "knn")),
-        label_curve(networks, corpus, split, labels, [seed], ("fine_tune",), tuning, FROM_SCRATCH),
+        fine_tuned(models, random_encoder("paper", size, seed), corpus, split, labels, [seed], tuning),
     ]
     if len(models) == len(METHODS):
         curves += baselines(corpus, split, seed, tuning, size, labels)
@@ -97,14 +96,23 @@ def twelve_labels(
     corpus: Corpus, split: Split, seed: int, models: dict[str, Run], tuning: Tuning, size: int, draws: int
 ) -> pd.DataFrame:
     """Fine-tune on `draws` draws of 12 labels, each model and the network from scratch on the same ones."""
-    tuned = {**fine_tuned(models), "from scratch": random_encoder("paper", size, seed)}
     seeds = range(100 * (seed + 1), 100 * (seed + 1) + draws)
-    return label_curve(tuned, corpus, split, LABELS[:1], seeds, ("fine_tune",), tuning, FROM_SCRATCH)
+    return fine_tuned(models, random_encoder("paper", size, seed), corpus, split, LABELS[:1], seeds, tuning)
 
 
-def fine_tuned(models: dict[str, Run]) -> dict[str, Run]:
-    """Those of the models that are fine-tuned too."""
-    return {name: models[name] for name in FINE_TUNED if name in models}
+def fine_tuned(
+    models: dict[str, Run],
+    random: nn.Module,
+    corpus: Corpus,
+    split: Split,
+    labels: Sequence[int],
+    seeds: Sequence[int],
+    tuning: Tuning,
+) -> pd.DataFrame:
+    """Fine-tune those of the models that are fine-tuned too, and the network from scratch, on the same labels."""
+    networks = {**{name: models[name] for name in FINE_TUNED if name in models}, "from scratch": random}
+    own = {"from scratch": {"encoder_lr_factor": 1.0}}
+    return label_curve(networks, corpus, split, labels, seeds, ("fine_tune",), tuning, own)
 
 
 def baselines(
@@ -195,7 +203,7 @@ def main() -> None:
     for part in parts:
         results = pd.concat(pd.read_csv(path) for path in sorted(folder.glob(f"*-{part}*.csv")))
         print(f"{part}*, accuracy in %:\n{table(results).to_string()}\n")
-        if "from scratch" in set(results["method"]):
+        if not set(FINE_TUNED).isdisjoint(results["method"]):
             print(f"the same labels, points above the network from scratch:\n{differences(results).to_string()}\n")
 
 
