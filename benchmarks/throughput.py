@@ -30,6 +30,7 @@ LEVERS = {
     "+ freed memory kept": {"keep_memory": True},
     "+ pooling before ReLU": {"pool_first": True},
     "+ oneDNN's own layout": {"onednn": True},
+    "+ huge pages": {"huge_pages": True},
 }
 BATCHES = (64, 255, 1024)
 TIMES = (1, 4, 16)

@@ -118,13 +118,15 @@ class Clock:
 
 def many(data: str, times: int) -> tuple[Any, Any]:
     """The corpus `times` over, with a random split; copies of rows count as images of their own."""
-    from brainssl_utils.data.corpus import load_corpus
+    from brainssl_utils.data.corpus import Copies, load_corpus
     from brainssl_utils.data.splits import paper_split
 
     corpus = load_corpus(data, progress=False)
     if times > 1:
-        table = pd.concat([corpus.table] * times, ignore_index=True)
-        corpus = replace(corpus, images=np.tile(corpus.images, (times, 1, 1, 1)), table=table)
+        files = pd.concat([corpus.files] * times, ignore_index=True)
+        marks = pd.concat([corpus.table[["phash", "group"]]] * times, ignore_index=True)
+        images = np.tile(corpus.images, (times, 1, 1, 1))
+        corpus = replace(corpus, images=images, files=files, copies=Copies(marks, corpus.links))
     return corpus, paper_split(corpus, 0, test=308 if len(corpus) > 3000 else None)
 
 
@@ -217,7 +219,7 @@ def write_images(data: str, folder: Path, count: int) -> None:
 
 # The bare encoder -------------------------------------------------------------------------------------------------
 
-LEVERS = ("bfloat16", "channels_last", "keep_memory", "pool_first", "onednn")
+LEVERS = ("bfloat16", "channels_last", "keep_memory", "pool_first", "onednn", "huge_pages")
 
 
 def bare(size: int = 96, batch: int = 255, steps: int = 12, head: bool = False, **levers: Any) -> Result:
@@ -227,6 +229,8 @@ def bare(size: int = 96, batch: int = 255, steps: int = 12, head: bool = False, 
 
     if levers.get("keep_memory"):
         hardware.keep_freed_memory()
+    if levers.get("huge_pages"):
+        hardware.use_huge_pages()
     views = 2 * (batch + batch // 5) + (batch // 5 if head else 0)
     model: nn.Module = make_encoder("paper", size) if levers.get("pool_first") else textbook_encoder(size)
     if isinstance(model, PaperEncoder) and not levers.get("onednn"):

@@ -20,6 +20,7 @@ from PIL import Image
 
 from brainssl_utils.data import ingest
 from brainssl_utils.data.corpus import CLASSES, Corpus, load_corpus
+from brainssl_utils.data.decode import Decoded, decode_image
 from brainssl_utils.data.sources import PAPER_SOURCES, SOURCES
 from brainssl_utils.errors import CourseError
 
@@ -42,6 +43,13 @@ def scans(tmp_path: Path) -> Path:
 
 def load(data: Path | str, cache: Path, **options: int) -> Corpus:
     return load_corpus(data, cache_dir=cache, progress=False, **options)
+
+
+def forbid_searching(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("images were compared")
+
+    monkeypatch.setattr("brainssl_utils.data.duplicates.find_groups", refuse)
 
 
 def forbid_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,6 +114,50 @@ def test_a_second_load_decodes_nothing_and_gives_the_same(
     assert len(list((cache / "corpora").iterdir())) == 1, "only the finished cache file may lie there"
 
 
+def test_copies_are_looked_for_at_first_use_and_then_kept(
+    scans: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(scans / "pituitary/img_0.png", scans / "pituitary/again.png")
+    with monkeypatch.context() as context:
+        forbid_searching(context)
+        corpus = load(scans, cache)
+        assert len(corpus.labels) == corpus.summary().loc["all", "all"] == 13
+        assert "13 images" in repr(corpus)
+        part = corpus.subset(np.arange(4, 13))
+        with pytest.raises(AssertionError, match="compared"):
+            _ = corpus.table
+    assert list(part.table["group"]) == list(corpus.table["group"][4:])
+    assert len(part.links) == len(corpus.links) == 1
+    forbid_searching(monkeypatch)
+    capsys.readouterr()
+    same(corpus, load_corpus(scans, cache_dir=cache))
+    assert "looking for copies" not in capsys.readouterr().out
+
+
+def test_a_search_tells_that_it_is_under_way(scans: Path, cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    corpus = load_corpus(scans, cache_dir=cache)
+    assert "looking for copies" not in capsys.readouterr().out
+    assert corpus.table["group"].nunique() == len(corpus.links) + 12 == 12
+    assert "looking for copies among 12 images, once" in capsys.readouterr().out
+
+
+def test_a_damaged_record_of_copies_is_made_again(scans: Path, cache: Path) -> None:
+    first = load(scans, cache)
+    table = first.table
+    (file,) = (cache / "copies").iterdir()
+    file.write_bytes(file.read_bytes()[:-200])
+    pd.testing.assert_frame_equal(load(scans, cache).table, table)
+
+
+def test_loading_at_another_size_first_changes_nothing(scans: Path, cache: Path, tmp_path: Path) -> None:
+    put(scans, "pituitary/large.jpg", encoded(picture(300, 512, 512), "JPEG", quality=80))
+    fresh = load(scans, cache)
+    for size in (48, 192):
+        other = tmp_path / str(size)
+        assert load(scans, other, image_size=size).images.shape[-1] == size
+        same(load(scans, other), fresh)
+
+
 def test_a_changed_folder_is_loaded_afresh(scans: Path, cache: Path) -> None:
     first = load(scans, cache)
     put(scans, "glioma_tumor/new.png", encoded(picture(901)))
@@ -153,6 +205,26 @@ def test_hashes_and_groups_do_not_depend_on_the_image_size(scans: Path, cache: P
 
 def test_the_number_of_threads_changes_nothing(scans: Path, cache: Path, tmp_path: Path) -> None:
     same(load(scans, cache, threads=1), load(scans, tmp_path / "other", threads=4))
+
+
+def test_copies_of_a_file_are_decoded_once_and_keep_their_rows(
+    scans: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.png", "z.png"):
+        shutil.copy(scans / "pituitary/img_0.png", scans / "pituitary" / name)
+    shutil.copy(scans / "pituitary/img_0.png", scans / "glioma_tumor/other_label.png")
+    unpacked = load(scans, cache)
+    decoded: list[bytes] = []
+
+    def count(data: bytes, *sizes: int) -> Decoded:
+        decoded.append(data)
+        return decode_image(data, *sizes)
+
+    monkeypatch.setattr(ingest, "decode_image", count)
+    packed = load(zipped(scans, tmp_path / "scans.zip"), cache, threads=1)
+    assert len(packed) == 15
+    assert len(decoded) == len(set(decoded)) == 12
+    same(packed, unpacked)
 
 
 def test_threads_that_open_one_zip_at_the_same_time_all_read_it(

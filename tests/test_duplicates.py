@@ -11,7 +11,7 @@ from PIL import Image
 
 from brainssl_utils import CourseError
 from brainssl_utils.data.candidates import hash_pairs, hashes_both_ways
-from brainssl_utils.data.corpus import CLASSES, Corpus
+from brainssl_utils.data.corpus import CLASSES, Copies, Corpus
 from brainssl_utils.data.duplicates import (
     Groups,
     find_groups,
@@ -269,11 +269,11 @@ def make_corpus(groups: list[int], labels: list[int], sources: list[str]) -> Cor
             "source": sources,
             "label": np.asarray(labels, dtype=np.int8),
             "class_name": [CLASSES[label] for label in labels],
-            "group": groups,
         }
     )
     images = np.zeros((n, 1, 8, 8), dtype=np.uint8)
-    return Corpus(images, table, pd.DataFrame(), "f" * 64, "toy", links_table())
+    copies = Copies(pd.DataFrame({"group": groups}), links_table())
+    return Corpus(images, table, pd.DataFrame(), "f" * 64, "toy", copies)
 
 
 def test_conflicts_are_listed_and_settled_by_policy() -> None:

@@ -62,7 +62,7 @@ def test_solutions_are_correct(phantoms, leaky, capsys):
 
 
 def test_a_corpus_without_patients_is_checked_on_a_small_table(phantoms, capsys):
-    nameless = replace(phantoms, table=phantoms.table.assign(patient=""))
+    nameless = replace(phantoms, files=phantoms.files.assign(patient=""))
     assert check_patient_split(split_patients, nameless)
     assert "names no patients" in says(capsys)
     assert not check_patient_split(lambda p, s, seed: (np.arange(4), np.arange(2)), nameless)

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from brainssl_utils import CourseError
-from brainssl_utils.data.corpus import CLASSES, Corpus
+from brainssl_utils.data.corpus import CLASSES, Copies, Corpus
 from brainssl_utils.data.linking import links_table
 from brainssl_utils.data.partition import apportion, components, fill
 from brainssl_utils.data.splits import (
@@ -34,14 +34,15 @@ def make_corpus(labels, groups=None, patients=None, folds=None, links=None, fing
             "source": [f"s{i % 2}" for i in range(n)],
             "label": labels,
             "class_name": [CLASSES[label] for label in labels],
-            "group": np.arange(n) if groups is None else groups,
             "patient": [""] * n if patients is None else patients,
         }
     )
     if folds is not None:
         table["fold"] = folds
     images = np.zeros((n, 1, 8, 8), dtype=np.uint8)
-    return Corpus(images, table, pd.DataFrame(), fingerprint, "toy", links_table() if links is None else links)
+    marks = pd.DataFrame({"group": np.arange(n) if groups is None else groups})
+    copies = Copies(marks, links_table() if links is None else links)
+    return Corpus(images, table, pd.DataFrame(), fingerprint, "toy", copies)
 
 
 def random_corpus(seed: int, n: int = 600, patients: bool = False) -> Corpus:

@@ -226,21 +226,21 @@ def test_supervised_training_never_looks_at_unlabelled_images(phantoms: Corpus, 
 
 
 def test_test_images_and_unlabelled_labels_never_reach_training(phantoms: Corpus, split: Split) -> None:
-    images, table = phantoms.images.copy(), phantoms.table.copy()
+    images, files = phantoms.images.copy(), phantoms.files.copy()
     images[split.test] = 255
     hidden = np.concatenate([split.unlabeled, split.test])
-    table.loc[hidden, "label"] = np.roll(table.loc[hidden, "label"].to_numpy(), 1)
-    changed = dataclasses.replace(phantoms, images=images, table=table)
+    files.loc[hidden, "label"] = np.roll(files.loc[hidden, "label"].to_numpy(), 1)
+    changed = dataclasses.replace(phantoms, images=images, files=files)
     for name in ("simclr", "nnclr", "barlow_twins", "proposed_model", "masked_encoder"):
         assert same_weights(train(name, phantoms, split), train(name, changed, split)), name
 
 
 def test_only_the_given_labels_are_used(phantoms: Corpus, split: Split) -> None:
     few = split.train[:8]
-    table = phantoms.table.copy()
+    files = phantoms.files.copy()
     rest = split.train[8:]
-    table.loc[rest, "label"] = np.roll(table.loc[rest, "label"].to_numpy(), 1)
-    changed = dataclasses.replace(phantoms, table=table)
+    files.loc[rest, "label"] = np.roll(files.loc[rest, "label"].to_numpy(), 1)
+    changed = dataclasses.replace(phantoms, files=files)
     runs = [
         fit(make_method("proposed_model", image_size=32), corpus, split, SMALL, labels=few, progress=False, probes=())
         for corpus in (phantoms, changed)

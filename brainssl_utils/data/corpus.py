@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,15 +20,24 @@ from brainssl_utils.errors import CourseError
 from brainssl_utils.files import check_writable
 from brainssl_utils.provenance import available_cores
 
-if TYPE_CHECKING:
-    from brainssl_utils.data.ingest import Pixels
-
-__all__ = ["CLASSES", "Corpus", "load_corpus"]
+__all__ = ["CLASSES", "Copies", "Corpus", "load_corpus"]
 
 # Part of every fingerprint: raised whenever the same files would give other pixels, hashes or columns.
 CODE_VERSION = 1
 PHANTOM_FILES = 1500
-_TABLES = ("table", "problems", "links")
+_COPIES_SIZE = 96  # px at which copies are looked for, so that groups do not depend on the size asked for
+
+
+class Copies(NamedTuple):
+    """What comparing the images with each other told.
+
+    Attributes:
+        marks: columns of `Corpus.table`, row for row: `phash` and `group`.
+        links: see `Corpus.links`.
+    """
+
+    marks: pd.DataFrame
+    links: pd.DataFrame
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -36,24 +46,27 @@ class Corpus:
 
     Attributes:
         images: (N, 1, S, S) uint8, grey, 0 is black.
-        table: one row an image, index 0..N-1. Columns: `id` ("source/path", unique), `source`, `label` (int8, index
-            into `classes`), `class_name`, `path` (inside the archive), `sha256` (of the file), `width`, `height`
-            (px, of the original), `phash` (64-bit DCT hash, 16 hex digits), `group` (near-duplicates share a number),
-            `patient`, `plane` ("" where unknown), `fold` (figshare's patient fold 1..5, missing elsewhere).
+        files: one row an image, index 0..N-1: the columns of `table` that are known without comparing images.
+        table: the same rows, complete. Columns: `id` ("source/path", unique), `source`, `label` (int8, index into
+            `classes`), `class_name`, `path` (inside the archive), `sha256` (of the file), `width`, `height` (px, of the
+            original), `phash` (64-bit DCT hash, 16 hex digits), `group` (near-duplicates share a number), `patient`,
+            `plane` ("" where unknown), `fold` (figshare's patient fold 1..5, missing elsewhere). Its first use looks
+            for copies among the images, which takes longer than loading them; that is kept, in the cache too.
         problems: what was odd about the files: `source`, `path`, `reason`, `action` ("skipped", "kept" or "note").
         fingerprint: hex digest of ids, labels, file contents and settings; independent of where the files lie and
             of whether they are zipped.
         name: "phantoms" or the folder's name.
         links: why rows were put into one group: `a`, `b` (row numbers), `test` ("sha256" or "pixels"), `value`, `flipped`.
+        copies: what `table` and `links` take from comparing images, or a function that finds it when it is asked for.
         classes: names of the labels.
     """
 
     images: np.ndarray
-    table: pd.DataFrame
+    files: pd.DataFrame
     problems: pd.DataFrame
     fingerprint: str
     name: str
-    links: pd.DataFrame
+    copies: Copies | Callable[[], Copies]
     classes: tuple[str, ...] = CLASSES
     _resized: dict[int, np.ndarray] = field(default_factory=dict, init=False)
 
@@ -65,20 +78,37 @@ class Corpus:
 
     def __repr__(self) -> str:
         side = self.images.shape[-1]
-        sources = ", ".join(self.table["source"].unique())
+        sources = ", ".join(self.files["source"].unique())
         made = " synthetic" if self.synthetic else ""
         odd = f", {len(self.problems)} remarks in .problems" if len(self.problems) else ""
         return f"Corpus '{self.name}': {len(self)}{made} images of {side} x {side} px from {sources}{odd}"
 
+    @functools.cached_property
+    def _found(self) -> Copies:
+        return self.copies if isinstance(self.copies, Copies) else self.copies()
+
+    @functools.cached_property
+    def table(self) -> pd.DataFrame:
+        table = self.files.copy()
+        place = list(table.columns).index("height") + 1 if "height" in table else len(table.columns)
+        for column in self._found.marks:
+            table.insert(place, column, self._found.marks[column].to_numpy())
+            place += 1
+        return table
+
+    @property
+    def links(self) -> pd.DataFrame:
+        return self._found.links
+
     @property
     def labels(self) -> np.ndarray:
         """(N,) int64, indices into `classes`."""
-        return self.table["label"].to_numpy(dtype=np.int64)
+        return self.files["label"].to_numpy(dtype=np.int64)
 
     @property
     def synthetic(self) -> bool:
         """Whether any image is a phantom rather than a scan."""
-        return bool(self.table["source"].str.startswith("phantom-").any())
+        return bool(self.files["source"].str.startswith("phantom-").any())
 
     def resized(self, size: int) -> np.ndarray:
         """The images as (N, 1, size, size) uint8, each new pixel the mean of the area it covers; kept once made.
@@ -112,18 +142,22 @@ class Corpus:
             raise CourseError(f"rows has numbers outside 0..{len(self) - 1}.")
         if len(np.unique(chosen)) != len(chosen):
             raise CourseError("rows names a row more than once; a corpus holds each image once.")
-        position = np.full(len(self), -1, dtype=np.int64)
-        position[chosen] = np.arange(len(chosen))
-        links = self.links.assign(a=position[self.links["a"]], b=position[self.links["b"]])
-        links = links[(links["a"] >= 0) & (links["b"] >= 0)].reset_index(drop=True)
+
+        def copies() -> Copies:
+            position = np.full(len(self), -1, dtype=np.int64)
+            position[chosen] = np.arange(len(chosen))
+            links = self.links.assign(a=position[self.links["a"]], b=position[self.links["b"]])
+            links = links[(links["a"] >= 0) & (links["b"] >= 0)].reset_index(drop=True)
+            return Copies(self._found.marks.iloc[chosen].reset_index(drop=True), links)
+
         digest = hashlib.sha256(self.fingerprint.encode() + chosen.tobytes()).hexdigest()
-        table = self.table.iloc[chosen].reset_index(drop=True)
-        return Corpus(self.images[chosen], table, self.problems, digest, self.name, links, self.classes)
+        files = self.files.iloc[chosen].reset_index(drop=True)
+        return Corpus(self.images[chosen], files, self.problems, digest, self.name, copies, self.classes)
 
     def summary(self) -> pd.DataFrame:
         """Number of images a class (rows) and source (columns), with totals."""
-        counts = pd.crosstab(self.table["class_name"], self.table["source"])
-        counts = counts.reindex(index=list(self.classes), columns=list(self.table["source"].unique()), fill_value=0)
+        counts = pd.crosstab(self.files["class_name"], self.files["source"])
+        counts = counts.reindex(index=list(self.classes), columns=list(self.files["source"].unique()), fill_value=0)
         counts["all"] = counts.sum(axis=1)
         counts.loc["all"] = counts.sum()
         return counts.rename_axis(index="class", columns="source")
@@ -138,12 +172,14 @@ def load_corpus(
 ) -> Corpus:
     """Load images into one corpus; the first load decodes every file once, later ones read the cache.
 
+    Copies among the images are looked for when `Corpus.table` or `Corpus.links` is first used, and kept in the cache too.
+
     Args:
         data: "phantoms" (1500 synthetic files, made on first use), "phantoms:N" (about N), a folder that holds archives
             (zipped or unpacked, at any depth) or class folders, or one zip.
         image_size: side S of the square images in px, 16..1024.
         cache_dir: folder of the cache; by default $BRAINSSL_CACHE or ~/.cache/brainssl.
-        progress: show a bar during the first load.
+        progress: show a bar during the first load, and say when copies are looked for.
         threads: how many files are decoded side by side, in processes on Linux, in threads elsewhere; by default one a
             core.
 
@@ -162,10 +198,7 @@ def load_corpus(
     check_writable(cache)
     root, name = _locate(data, cache, progress)
     listing = scan(root)
-    name = name or listing.name
-    key = hashlib.sha256(f"{listing.key()}|{name}|{image_size}|{_code()}".encode()).hexdigest()
-    path = cache / "corpora" / f"{key[:32]}.npz"
-    return _from_cache(path) or _build(listing, name, image_size, threads, progress, path)
+    return _Loader(listing, name or listing.name, cache, threads, progress).corpus(image_size)
 
 
 def _locate(data: str | Path, cache: Path, progress: bool) -> tuple[Path, str]:
@@ -193,57 +226,80 @@ def _code() -> str:
     return digest.hexdigest()
 
 
-def _from_cache(path: Path) -> Corpus | None:
-    found = store.load(path, _TABLES)
-    if found is None:
-        return None
-    arrays, tables, facts = found
-    return Corpus(
-        images=arrays["images"],
-        fingerprint=facts["fingerprint"],
-        name=facts["name"],
-        classes=tuple(facts["classes"]),
-        table=tables["table"],
-        problems=tables["problems"],
-        links=tables["links"],
-    )
+@dataclass(frozen=True)
+class _Loader:
+    """Makes a corpus of a listing, by way of the cache."""
+
+    listing: Listing
+    name: str
+    cache: Path
+    threads: int
+    progress: bool
+
+    def corpus(self, size: int) -> Corpus:
+        """The images at `size`, out of the cache or out of their files, without a search for copies."""
+        images, tables, facts = store.load(self._path(size), ("files", "problems")) or self._decode(size)
+        files = tables["files"]
+        return Corpus(
+            images=images["images"],
+            files=files,
+            problems=tables["problems"],
+            fingerprint=facts["fingerprint"],
+            name=self.name,
+            copies=functools.partial(self._copies, files["sha256"].tolist(), images["images"]),
+            classes=tuple(facts["classes"]),
+        )
+
+    def _path(self, size: int) -> Path:
+        key = hashlib.sha256(f"{self.listing.key()}|{self.name}|{size}|{_code()}".encode()).hexdigest()
+        return self.cache / "corpora" / f"{key[:32]}.npz"
+
+    def _decode(self, size: int) -> store.Content:
+        """Decode every file at `size`, and by the way at the size at which copies are looked for; cache both."""
+        from brainssl_utils.data.gather import gather
+        from brainssl_utils.data.ingest import ingest
+
+        expand(self.listing)
+        gathered = gather(self.listing)
+        problems: list[Problem] = [*self.listing.problems, *gathered.problems]
+        # Not beside a larger size: JPEGs are then decoded at another scale, and every load at 96 px is to give the same.
+        sizes = [size] if size >= _COPIES_SIZE else [size, _COPIES_SIZE]
+        squares, files = ingest(self.listing, gathered, sizes, self.threads, self.progress, problems)
+        if files.empty:
+            reasons = "; ".join(f"{p.path}: {p.reason}" for p in problems[:3])
+            raise CourseError(f"data: not one image in {self.listing.root} could be read. {reasons}")
+        remarks = store.typed(pd.DataFrame(problems, columns=list(Problem._fields)))
+        tables = {"files": store.typed(files), "problems": remarks}
+        content = {}
+        for side, images in zip(sizes, squares):
+            facts = {"fingerprint": _fingerprint(files, side), "classes": gathered.classes}
+            content[side] = {"images": images}, tables, facts
+            store.save(self._path(side), *content[side])
+        return content[size]
+
+    def _copies(self, sha256: list[str], images: np.ndarray) -> Copies:
+        """Search for copies, unless the cache tells what a search among these very files found."""
+        key = hashlib.sha256("|".join([*sha256, _code()]).encode()).hexdigest()
+        path = self.cache / "copies" / f"{key[:32]}.npz"
+        found = store.load(path, ("marks", "links"))
+        if found is not None:
+            return Copies(found[1]["marks"], found[1]["links"])
+        from brainssl_utils.data.decode import perceptual_hashes
+        from brainssl_utils.data.duplicates import find_groups
+
+        if self.progress:
+            print(f"looking for copies among {len(sha256)} images, once")
+        if images.shape[-1] != _COPIES_SIZE:
+            images = self.corpus(_COPIES_SIZE).images
+        phash = perceptual_hashes(images, self.threads)
+        groups = find_groups(images, sha256, phash, threads=self.threads)
+        marks = pd.DataFrame({"phash": [f"{value:016x}" for value in phash.tolist()], "group": groups.group})
+        copies = Copies(store.typed(marks), store.typed(groups.links))
+        store.save(path, {}, copies._asdict(), {})
+        return copies
 
 
-def _build(listing: Listing, name: str, image_size: int, threads: int, progress: bool, path: Path) -> Corpus:
-    from brainssl_utils.data.decode import perceptual_hashes
-    from brainssl_utils.data.duplicates import find_groups
-    from brainssl_utils.data.gather import gather
-    from brainssl_utils.data.ingest import ingest
-
-    expand(listing)
-    gathered = gather(listing)
-    problems: list[Problem] = [*listing.problems, *gathered.problems]
-    pixels = ingest(listing, gathered, image_size, threads, progress, problems)
-    table = pixels.table
-    if table.empty:
-        reasons = "; ".join(f"{p.path}: {p.reason}" for p in problems[:3])
-        raise CourseError(f"data: not one image in {listing.root} could be read. {reasons}")
-    phash = perceptual_hashes(pixels.standard, threads)
-    groups = find_groups(pixels.standard, table["sha256"].tolist(), phash, threads=threads)
-    place = list(table.columns).index("height") + 1
-    table.insert(place, "phash", [f"{value:016x}" for value in phash.tolist()])
-    table.insert(place + 1, "group", np.asarray(groups.group, dtype=np.int64))
-    corpus = Corpus(
-        images=pixels.images,
-        table=store.typed(table),
-        problems=store.typed(pd.DataFrame(problems, columns=list(Problem._fields))),
-        fingerprint=_fingerprint(pixels, image_size),
-        name=name,
-        links=store.typed(groups.links),
-        classes=gathered.classes,
-    )
-    facts = {"fingerprint": corpus.fingerprint, "name": name, "classes": corpus.classes}
-    store.save(path, {"images": corpus.images}, {n: getattr(corpus, n) for n in _TABLES}, facts)
-    return corpus
-
-
-def _fingerprint(pixels: Pixels, image_size: int) -> str:
-    table = pixels.table
-    lines = sorted(f"{i} {label} {sha}" for i, label, sha in zip(table["id"], table["class_name"], table["sha256"]))
+def _fingerprint(files: pd.DataFrame, image_size: int) -> str:
+    lines = sorted(f"{i} {label} {sha}" for i, label, sha in zip(files["id"], files["class_name"], files["sha256"]))
     text = "\n".join([f"version {CODE_VERSION}, {image_size} px", *lines])
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()

@@ -160,7 +160,7 @@ def _group(
     for (place, root, parent), members in units.items():
         layout = recognise({p.folder for p in members}, (p.entry.name for p in members), parent) or ""
         for p in members:
-            row = manifest.get(_unzipped(p.entry))
+            row = _told(manifest, p.entry)
             groups[place, root, row["source"] if row else layout].append(p)
     named = []
     for (place, root, layout), members in groups.items():
@@ -200,7 +200,7 @@ def _drop_second_copies(
 
 
 def _item(name: str, placed: _Placed, manifest: dict[str, dict[str, str]]) -> Item:
-    row = manifest.get(_unzipped(placed.entry), {})
+    row = _told(manifest, placed.entry)
     return Item(placed.entry, name, placed.path, placed.class_name, row.get("patient", ""), row.get("plane", ""))
 
 
@@ -248,6 +248,11 @@ def _read_manifest(listing: Listing, problems: list[Problem]) -> dict[str, dict[
         prefix = _unzipped(entry).removesuffix(entry.name)
         rows.update({prefix + row["path"]: row for row in reader})
     return rows
+
+
+def _told(manifest: dict[str, dict[str, str]], entry: Entry) -> dict[str, str]:
+    """What a manifest says of a file; there is none beside real archives."""
+    return manifest.get(_unzipped(entry), {}) if manifest else {}
 
 
 def _unzipped(entry: Entry) -> str:

@@ -10,43 +10,32 @@ import sys
 import threading
 import warnings
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 from tqdm import tqdm
 
 from brainssl_utils.data.archives import Entry, Listing, Problem, Unreadable, is_nested, open_place, read_entry
-from brainssl_utils.data.decode import Decoded, decode_image, squares_of
+from brainssl_utils.data.decode import Decoded, decode_image, squares
 from brainssl_utils.data.figshare import parse_folds, parse_slice
 from brainssl_utils.data.gather import FIGSHARE, Gathered, Item
 from brainssl_utils.data.sources import SOURCES
 from brainssl_utils.errors import CourseError
 
-# Groups and hashes are always taken at this size, so that they do not depend on the size asked for.
-STANDARD_SIZE = 96
 WORTH_PROCESSES = 500  # files; starting processes for fewer costs more than it gains
 _CHUNK = 32  # files a task: long enough to make hand-over cheap, short enough for a lively progress bar
+_HELD = 1 << 23  # px of decoded pictures that wait to be resized together; more are resized at once
 
 
-@dataclass
-class Pixels:
-    """What decoding gave, row for row: `standard` (N, 1, 96, 96) and `images` (N, 1, S, S), both uint8."""
-
-    standard: np.ndarray
-    images: np.ndarray
-    table: pd.DataFrame
-
-
-@dataclass(frozen=True)
-class _Read:
+class _Read(NamedTuple):
     """What is known of one file that was read; its pixels are in the reader's squares."""
 
     width: int
@@ -58,15 +47,22 @@ class _Read:
 
 
 def ingest(
-    listing: Listing, gathered: Gathered, image_size: int, threads: int, progress: bool, problems: list[Problem]
-) -> Pixels:
+    listing: Listing,
+    gathered: Gathered,
+    sizes: Sequence[int],
+    threads: int,
+    progress: bool,
+    problems: list[Problem],
+) -> tuple[list[np.ndarray], pd.DataFrame]:
     """Decode the gathered files; files that cannot be used become rows of `problems`, in the files' order.
+
+    Returns:
+        The images, a (N, 1, S, S) uint8 array for each of `sizes`, and a table of the files, row for row.
 
     Raises:
         CourseError: a decoding process was killed, for want of memory most likely.
     """
     items = gathered.items
-    sizes = (STANDARD_SIZE,) if image_size == STANDARD_SIZE else (STANDARD_SIZE, image_size)
     reader = _Reader(listing.root, items, sizes)
     kept: list[int] = []
     rows: list[tuple[object, ...]] = []
@@ -77,23 +73,22 @@ def ingest(
         ) as bar,
     ):
         warnings.simplefilter("ignore")  # Pillow on odd files: what becomes of each is reported in `problems`
-        for number, (item, read) in enumerate(zip(items, _read_all(reader, threads))):
-            bar.update()
-            if isinstance(read, Unreadable):
-                problems.append(Problem(item.source, item.path, str(read), "skipped"))
-                continue
-            if read.note:
-                problems.append(Problem(item.source, item.path, read.note, "kept"))
-            kept.append(number)
-            rows.append(_row(item, read))
+        outcomes = _read_all(reader, threads, bar)
+    for number, (item, read) in enumerate(zip(items, outcomes)):
+        if isinstance(read, Unreadable):
+            problems.append(Problem(item.source, item.path, str(read), "skipped"))
+            continue
+        if read.note:
+            problems.append(Problem(item.source, item.path, read.note, "kept"))
+        kept.append(number)
+        rows.append(_row(item, read))
     columns = ["id", "source", "class_name", "path", "sha256", "width", "height", "patient", "plane"]
     table = pd.DataFrame(rows, columns=columns)
     table.insert(2, "label", table["class_name"].map({name: i for i, name in enumerate(gathered.classes)}))
     table["label"] = table["label"].astype(np.int8)
     table["fold"] = _folds(listing, gathered, table, problems)
     _compare_counts(table, problems)
-    squares = reader.squares if len(kept) == len(items) else [array[kept] for array in reader.squares]
-    return Pixels(squares[0], squares[-1], table)
+    return reader.squares if len(kept) == len(items) else [array[kept] for array in reader.squares], table
 
 
 class _Reader:
@@ -110,22 +105,40 @@ class _Reader:
         self._opened = lru_cache(maxsize=2)(lambda place: _Opened(open_place(root, place)))
         self._opening = threading.Lock()  # or several threads would open (and a zip inside a zip: read) the same one
 
-    def __call__(self, rows: range) -> list[_Read | Unreadable]:
-        return [self._read(row) for row in rows]
+    def __call__(self, rows: Sequence[int]) -> list[_Read | Unreadable]:
+        outcomes: list[_Read | Unreadable] = []
+        waiting: dict[int, Decoded] = {}
+        held = 0
+        last: tuple[str, Decoded, str, str] | None = None
+        for row in rows:
+            item = self.items[row]
+            try:
+                data = self._bytes(item)
+                sha256 = hashlib.sha256(data).hexdigest()
+                if last is None or last[0] != sha256:  # copies of a file come one after the other
+                    last = sha256, *_decoded(item, data, max(self.sizes))
+            except Unreadable as error:
+                outcomes.append(error)
+                continue
+            _, picture, name, patient = last
+            size = picture.width, picture.height
+            outcomes.append(_Read(*size, picture.note, sha256, item.class_name or name, item.patient or patient))
+            waiting[row] = picture
+            held += picture.grey.width * picture.grey.height
+            if held > _HELD:
+                self._resize(waiting)
+                waiting, held = {}, 0
+        self._resize(waiting)
+        return outcomes
 
-    def _read(self, row: int) -> _Read | Unreadable:
-        item = self.items[row]
-        try:
-            with self._opening:
-                opened = self._opened(item.entry.place)  # held while it is read, for it closes with its last holder
-            data = read_entry(opened.place, item.entry)
-            decoded, name, patient = _decoded(item, data, self.sizes)
-        except Unreadable as error:
-            return error
-        for array, square in zip(self.squares, decoded.squares):
-            array[row, 0] = square
-        sha256 = hashlib.sha256(data).hexdigest()
-        return _Read(decoded.width, decoded.height, decoded.note, sha256, name, patient)
+    def _bytes(self, item: Item) -> bytes:
+        with self._opening:
+            opened = self._opened(item.entry.place)  # held while it is read, for it closes with its last holder
+        return read_entry(opened.place, item.entry)
+
+    def _resize(self, pictures: dict[int, Decoded]) -> None:
+        for array, size in zip(self.squares, self.sizes):
+            array[list(pictures), 0] = squares(list(pictures.values()), size)
 
 
 class _Opened:
@@ -136,12 +149,13 @@ class _Opened:
         self.place = manager.__enter__()
 
 
-def _decoded(item: Item, data: bytes, sizes: Sequence[int]) -> tuple[Decoded, str, str]:
-    """The pixels, class and patient of one file."""
+def _decoded(item: Item, data: bytes, largest: int) -> tuple[Decoded, str, str]:
+    """The picture in one file, and the class and patient where the file itself tells them."""
     if item.class_name is None:
         part = parse_slice(data)
-        return squares_of(part.grey(), sizes), part.label, part.patient
-    return decode_image(data, sizes), item.class_name, item.patient
+        grey = Image.fromarray(part.grey())
+        return Decoded(grey, grey.width, grey.height), part.label, part.patient
+    return decode_image(data, largest), "", ""
 
 
 def _shared(n: int, size: int) -> np.ndarray:
@@ -149,19 +163,32 @@ def _shared(n: int, size: int) -> np.ndarray:
     return np.frombuffer(mmap.mmap(-1, max(1, n * size * size)), np.uint8, n * size * size).reshape(n, 1, size, size)
 
 
-def _read_all(reader: _Reader, threads: int) -> Iterator[_Read | Unreadable]:
-    """Yield the outcome of every item, in order."""
-    n = len(reader.items)
-    chunks = [range(first, min(first + _CHUNK, n)) for first in range(0, n, _CHUNK)]
+def _read_all(reader: _Reader, threads: int, bar: tqdm) -> list[_Read | Unreadable]:
+    """Return the outcome of every item, in order."""
+    order = _copies_together(reader.items)
+    chunks = [order[first : first + _CHUNK] for first in range(0, len(order), _CHUNK)]
+    found: dict[int, _Read | Unreadable] = {}
     pool, work = _pool(reader, threads)
     try:
-        for outcomes in pool.map(work, chunks):
-            yield from outcomes
+        for rows, outcomes in zip(chunks, pool.map(work, chunks)):
+            found.update(zip(rows, outcomes))
+            bar.update(len(rows))
+        return [found[row] for row in range(len(order))]
     except BrokenProcessPool as error:
         reason = "a process that decoded images was killed, for want of memory most likely"
         raise CourseError(f"{reason}. Call load_corpus with threads=1.") from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _copies_together(items: Sequence[Item]) -> list[int]:
+    """Row numbers in order, but for files that are copies by their zip's checksum: they follow the first of them."""
+    firsts: dict[object, int] = {}
+    row_of = []
+    for row, entry in enumerate(item.entry for item in items):
+        key = (entry.place, entry.size, entry.info.CRC) if entry.info else row
+        row_of.append(firsts.setdefault(key, row))
+    return sorted(range(len(items)), key=row_of.__getitem__)
 
 
 def _pool(reader: _Reader, threads: int) -> tuple[Executor, Any]:
@@ -185,7 +212,7 @@ def _begin(reader: _Reader) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends its processes
 
 
-def _work(rows: range) -> list[_Read | Unreadable]:
+def _work(rows: Sequence[int]) -> list[_Read | Unreadable]:
     return _reader(rows)
 
 
