@@ -132,6 +132,16 @@ def test_scoring_some_cases_estimates_scoring_all() -> None:
     assert metrics.correlation_accuracy(h1, h2, cases=600) == full
 
 
+def test_of_some_cases_too_the_first_of_equal_correlations_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "BLOCK_ENTRIES", 7 * 120)
+    draw = torch.Generator().manual_seed(0)
+    h1 = torch.randint(-3, 4, (6, 40), generator=draw).float().repeat(1, 3)  # each feature is there three times
+    rows = torch.arange(0, 120, 4)
+    firsts = (h1.T @ h1)[rows].argmax(1)  # of whole numbers: equal products are equal to the last bit
+    assert 0 < int((firsts == rows).sum()) < len(rows)
+    assert metrics._count_rows(h1, h1, rows) == int((firsts == rows).sum())
+
+
 def test_diverged_features_give_nan_not_a_score() -> None:
     h1, h2 = two_views(8, 4, seed=0)
     h1[3, 2] = float("inf")
