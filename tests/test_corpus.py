@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import shutil
@@ -132,6 +133,15 @@ def test_copies_are_looked_for_at_first_use_and_then_kept(
     capsys.readouterr()
     same(corpus, load_corpus(scans, cache_dir=cache))
     assert "looking for copies" not in capsys.readouterr().out
+
+
+def test_loading_leaves_the_garbage_collector_as_it_was(scans: Path, cache: Path, tmp_path: Path) -> None:
+    load(scans, cache)
+    assert gc.isenabled()
+    put(tmp_path, "bad/glioma/a.png", b"nonsense")
+    with pytest.raises(CourseError, match="not one image"):
+        load(tmp_path / "bad", cache)
+    assert gc.isenabled()
 
 
 def test_a_search_tells_that_it_is_under_way(scans: Path, cache: Path, capsys: pytest.CaptureFixture[str]) -> None:

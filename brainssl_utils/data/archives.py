@@ -228,12 +228,14 @@ def _list_members(listing: Listing, archive: zipfile.ZipFile, place: str) -> Non
     system: list[str] = []
     for info in archive.infolist():
         # Written by all sorts of tools: "a\\b", "./a/b" and "a//b" are all a/b.
-        path = re.sub(r"(?<=/)(\./|/)+", "", info.filename.replace("\\", "/").removeprefix("./"))
+        path = info.filename.replace("\\", "/").removeprefix("./")
+        if "//" in path or "/./" in path:
+            path = re.sub(r"(?<=/)(\./|/)+", "", path)
         parts = path.rstrip("/").split("/")
         if path.startswith("/") or ".." in parts or re.match(r"[A-Za-z]:", path):
             reason = "unsafe name that points outside its archive"
             listing.problems.append(Problem(place, path, reason, "skipped"))
-        elif any(_is_system(part) for part in parts):
+        elif any(map(_is_system, parts)):
             system.append(path)
         elif path.endswith("/"):
             listing.folders.append((place, path.rstrip("/")))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import gc
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -226,6 +228,18 @@ def _code() -> str:
     return digest.hexdigest()
 
 
+@contextlib.contextmanager
+def _no_collections() -> Iterator[None]:
+    """Pause Python's search for reference cycles: it would walk through thousands of new rows again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 @dataclass(frozen=True)
 class _Loader:
     """Makes a corpus of a listing, by way of the cache."""
@@ -238,7 +252,8 @@ class _Loader:
 
     def corpus(self, size: int) -> Corpus:
         """The images at `size`, out of the cache or out of their files, without a search for copies."""
-        images, tables, facts = store.load(self._path(size), ("files", "problems")) or self._decode(size)
+        with _no_collections():
+            images, tables, facts = store.load(self._path(size), ("files", "problems")) or self._decode(size)
         files = tables["files"]
         return Corpus(
             images=images["images"],

@@ -91,7 +91,7 @@ def _take_figshare(listing: Listing, problems: list[Problem]) -> tuple[list[Item
         name = entry.name.lower()
         if name == "cvind.mat":
             folds = folds or entry
-        elif not re.fullmatch(r"\d+\.mat", name):
+        elif not (name.endswith(".mat") and re.fullmatch(r"\d+\.mat", name)):
             rest.append(entry)
         elif name not in taken:
             taken[name] = Item(entry, FIGSHARE, name, None)
