@@ -5,19 +5,19 @@
 2451 images to pre-train on, 12, 123 or 1235 labelled ones, 490 test images. "published" is the project's own protocol:
 by slice, and with its share of each class, nearly half of the images glioma, so that accuracies compare with its own.
 "grouped" splits the archives as they are by duplicate group. Every method is pre-trained for as many steps on the same
-images and read by a linear probe and nearest neighbours, three of them by fine-tuning too, which averages over a test
+images and read by a linear probe and nearest neighbours, some of them by fine-tuning too, which averages over a test
 image and views of it (`--test-views 0` takes the image alone). "From scratch", a frozen random encoder, nearest
 neighbours on pixels and (where their weights are on disk) ImageNet features get the same labels; with `--methods` only
-"from scratch" does. A split and seed that is finished is not repeated; the table shows all that DIR holds of the same
-settings. With 12 labels the draw of the labels matters more than anything: `--draws 8` compares fine-tuned networks with
-the one from scratch on the same further draws.
+"from scratch" does. What is finished of a method, split and seed is not repeated; the table shows what DIR holds of the
+same settings. With 12 labels the draw of the labels matters more than anything: `--draws 8` compares fine-tuned networks
+with the one from scratch on the same further draws.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
-from functools import partial
+import re
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -42,14 +42,16 @@ LABELS = (12, 123, 1235)
 Tuning = dict[str, object]
 SIZES: dict[str, Any] = {"train": 1235, "test": 490, "unlabeled": 2451}
 SPLITS = ("published", "grouped")
-METHODS = {
+METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "masked encoder": ("masked_encoder", {}),
+    "masked encoder + contrast": ("masked_encoder", {"contrast": 1.0, "share": (0.25, 0.5)}),
     "pairs (a) from labels": ("twin_network", {"pairs": "labels"}),
     "pairs (b) from views": ("twin_network", {"pairs": "views"}),
     "pairs (c) views, no twins": ("twin_network", {"pairs": "views_clean"}),
     "SimCLR": ("simclr", {}),
 }
-FINE_TUNED = ("masked encoder", "pairs (a) from labels", "SimCLR")
+SCRATCH, BASELINES = "from scratch", "baselines"
+FINE_TUNED = ("masked encoder", "masked encoder + contrast", "pairs (a) from labels", "SimCLR", SCRATCH)
 
 
 def drawn(corpus: Corpus, name: str, seed: int) -> tuple[Corpus, Split]:
@@ -65,59 +67,48 @@ def drawn(corpus: Corpus, name: str, seed: int) -> tuple[Corpus, Split]:
 
 
 def pretrained(
-    corpus: Corpus, split: Split, split_name: str, seed: int, methods: list[str], profile: Profile, out: Path
-) -> dict[str, Run]:
-    """Pre-train the methods on one split, or take them from `out` where they are finished."""
+    title: str, corpus: Corpus, split: Split, split_name: str, seed: int, profile: Profile, out: Path
+) -> Run | nn.Module:
+    """Pre-train a method on one split, or take it from `out` where it is finished; "from scratch" is a random encoder."""
+    if title == SCRATCH:
+        return random_encoder("paper", profile.image_size, seed)
     few = label_subset(split, corpus, 123, seed)
-    models = {}
-    for title in methods:
-        name, changes = METHODS[title]
-        method = make_method(name, "fair", profile.image_size, seed, len(corpus.classes), **changes)
-        tag = f"{changes.get('pairs', 'few')}-{split_name}"
-        # Pre-training sees the 2451 images and the 123; from labels (a) it reads the labels of all of them.
-        models[title] = fit(method, corpus, split, profile, seed, out, labels=few, tag=tag, probes=(), progress=False)
-    return models
+    name, changes = METHODS[title]
+    method = make_method(name, "fair", profile.image_size, seed, len(corpus.classes), **changes)
+    tag = f"{slug(title)}-{split_name}"
+    # Pre-training sees the 2451 images and the 123; from labels (a) it reads the labels of all of them.
+    return fit(method, corpus, split, profile, seed, out, labels=few, tag=tag, probes=(), progress=False)
+
+
+def slug(title: str) -> str:
+    """A title as a part of a file's name."""
+    return "_".join(re.findall(r"\w+", title))
 
 
 def readings(
-    corpus: Corpus, split: Split, seed: int, models: dict[str, Run], tuning: Tuning, size: int, labels: list[int]
-) -> pd.DataFrame:
-    """Read the models on one split with every number of labels, and the baselines (one of them if methods are left out)."""
-    curves = [
-        label_curve(models, corpus, split, labels, [seed], ("linear", "knn")),
-        fine_tuned(models, random_encoder("paper", size, seed), corpus, split, labels, [seed], tuning),
-    ]
-    if len(models) == len(METHODS):
-        curves += baselines(corpus, split, seed, tuning, size, labels)
-    return pd.concat(curves)
-
-
-def twelve_labels(
-    corpus: Corpus, split: Split, seed: int, models: dict[str, Run], tuning: Tuning, size: int, draws: int
-) -> pd.DataFrame:
-    """Fine-tune on `draws` draws of 12 labels, each model and the network from scratch on the same ones."""
-    seeds = range(100 * (seed + 1), 100 * (seed + 1) + draws)
-    return fine_tuned(models, random_encoder("paper", size, seed), corpus, split, LABELS[:1], seeds, tuning)
-
-
-def fine_tuned(
-    models: dict[str, Run],
-    random: nn.Module,
+    title: str,
+    network: Run | nn.Module,
     corpus: Corpus,
     split: Split,
-    labels: Sequence[int],
     seeds: Sequence[int],
+    labels: Sequence[int],
     tuning: Tuning,
+    kinds: Sequence[str],
 ) -> pd.DataFrame:
-    """Fine-tune those of the models that are fine-tuned too, and the network from scratch, on the same labels."""
-    networks = {**{name: models[name] for name in FINE_TUNED if name in models}, "from scratch": random}
-    own = {"from scratch": {"encoder_lr_factor": 1.0}}
-    return label_curve(networks, corpus, split, labels, seeds, ("fine_tune",), tuning, own)
+    """Read a network with every number of labels, in the ways of `kinds` that are meant for it."""
+    if title == SCRATCH:
+        tuning = {**tuning, "encoder_lr_factor": 1.0}
+    return label_curve({title: network}, corpus, split, labels, seeds, kinds, tuning)
+
+
+def ways(title: str) -> tuple[str, ...]:
+    """How a method is read: an untrained encoder is read frozen among the baselines."""
+    return tuple(kind for kind in ("linear", "knn") if title != SCRATCH) + ("fine_tune",) * (title in FINE_TUNED)
 
 
 def baselines(
-    corpus: Corpus, split: Split, seed: int, tuning: Tuning, size: int, labels: list[int]
-) -> list[pd.DataFrame]:
+    corpus: Corpus, split: Split, seed: int, labels: Sequence[int], tuning: Tuning, size: int
+) -> pd.DataFrame:
     """What else the second project lacked, at the same labels, split, augmentation and number of steps."""
     random = {"random, frozen": random_encoder("paper", size, seed)}
     curves = [
@@ -129,12 +120,13 @@ def baselines(
         curves.append(label_curve({"ImageNet, frozen": ImageNetEncoder()}, corpus, split, labels, [seed]))
     except CourseError as error:
         print(f"ImageNet features are left out: {error}")
-    return curves
+    return pd.concat(curves)
 
 
 def table(results: pd.DataFrame) -> pd.DataFrame:
     """Mean test accuracy in % and its 95 % t interval over seeds, one row a method and reading."""
-    order = list(dict.fromkeys(zip(results["method"], results["kind"])))
+    place = {kind: number for number, kind in enumerate(("linear", "knn", "fine_tune"))}
+    order = sorted(dict.fromkeys(zip(results["method"], results["kind"])), key=lambda row: place[row[1]])
     wide = results.pivot_table("accuracy", ["method", "kind"], ["split", "labels"], aggfunc=spread)
     return wide.reindex(order)
 
@@ -142,7 +134,7 @@ def table(results: pd.DataFrame) -> pd.DataFrame:
 def differences(results: pd.DataFrame) -> pd.DataFrame:
     """Fine-tuned methods minus "from scratch" on the same split and labels, in points: mean and 95 % t interval."""
     tuned = results[results["kind"] == "fine_tune"].pivot_table("accuracy", ["split", "labels", "seed"], "method")
-    minus = tuned.drop(columns="from scratch").sub(tuned["from scratch"], axis=0)
+    minus = tuned.drop(columns=SCRATCH).sub(tuned[SCRATCH], axis=0)
     return minus.groupby(["split", "labels"]).agg(spread).T
 
 
@@ -178,32 +170,46 @@ def main() -> None:
         "label_smoothing": arguments.label_smoothing,
         "test_views": arguments.test_views,
     }
-    tuned = f"tuned{arguments.tuning_steps}x{arguments.encoder_rate:g}v{arguments.test_views}"
-    tuned += f"-{arguments.augmentation}-smoothed{arguments.label_smoothing:g}"
-    settings = f"{profile.name}-{profile.image_size}px-{tuned}"
+    read = f"{profile.image_size}px-tuned{arguments.tuning_steps}x{arguments.encoder_rate:g}v{arguments.test_views}"
+    read += f"-{arguments.augmentation}-smoothed{arguments.label_smoothing:g}"
     chosen = [name for name in METHODS if name in arguments.methods]
-    if chosen != list(METHODS):
-        settings += "-" + "-".join(METHODS[name][0] + METHODS[name][1].get("pairs", "") for name in chosen)
-    if arguments.labels != list(LABELS):
-        settings += "-" + "-".join(map(str, arguments.labels)) + "labels"
-    parts: dict[str, Callable[..., pd.DataFrame]] = {f"{settings}-seed": partial(readings, labels=arguments.labels)}
-    if arguments.draws:
-        parts[f"{settings}-{arguments.draws}draws-seed"] = partial(twelve_labels, draws=arguments.draws)
+    titles = [*chosen, SCRATCH, *([BASELINES] if chosen == list(METHODS) else [])]
+    # A reading is its method's, with so many labels, of the split's own draw of them or of further draws.
+    drawings = {"": arguments.labels} | ({f"{arguments.draws}draws": LABELS[:1]} if arguments.draws else {})
+
+    def file(title: str, split: str, seed: int, labels: Sequence[int], draws: str) -> Path:
+        trained = "untrained" if title in (SCRATCH, BASELINES) else profile.name
+        parts = [split, trained, read, "+".join(map(str, labels)), draws, slug(title), f"seed{seed}"]
+        return folder / ("-".join(filter(None, parts)) + ".csv")
+
     for seed, name in product(arguments.seeds, arguments.splits):
-        missing = [part for part in parts if not (folder / f"{name}-{part}{seed}.csv").exists()]
-        if not missing:
-            continue
         images, split = drawn(corpus, name, seed)
-        models = pretrained(images, split, name, seed, chosen, profile, arguments.out)
-        for part in missing:
-            results = parts[part](images, split, seed, models, tuning, profile.image_size)
-            with atomic_path(folder / f"{name}-{part}{seed}.csv") as temporary:
-                results.assign(split=name).to_csv(temporary, index=False)
-            print(f"{name}-{part}{seed}: done", flush=True)
-    for part in parts:
-        results = pd.concat(pd.read_csv(path) for path in sorted(folder.glob(f"*-{part}*.csv")))
-        print(f"{part}*, accuracy in %:\n{table(results).to_string()}\n")
-        if not set(FINE_TUNED).isdisjoint(results["method"]):
+        for title in titles:
+            network = None
+            for draws, labels in drawings.items():
+                path = file(title, name, seed, labels, draws)
+                if path.exists() or (draws and title not in FINE_TUNED):
+                    continue
+                if title == BASELINES:
+                    results = baselines(images, split, seed, labels, tuning, profile.image_size)
+                else:
+                    network = network or pretrained(title, images, split, name, seed, profile, arguments.out)
+                    seeds = range(100 * (seed + 1), 100 * (seed + 1) + arguments.draws) if draws else [seed]
+                    kinds = ("fine_tune",) if draws else ways(title)
+                    results = readings(title, network, images, split, seeds, labels, tuning, kinds)
+                with atomic_path(path) as temporary:
+                    results.assign(split=name).to_csv(temporary, index=False)
+                print(f"{path.stem}: done", flush=True)
+    for draws, labels in drawings.items():
+        # All that the folder holds: the methods of another call, and its seeds, too.
+        paths = [
+            path
+            for title, name in product([*METHODS, SCRATCH, BASELINES], SPLITS)
+            for path in sorted(folder.glob(file(title, name, 0, labels, draws).name.replace("seed0", "seed*")))
+        ]
+        results = pd.concat(map(pd.read_csv, paths))
+        print(f"{draws or 'one draw a seed'}, accuracy in %:\n{table(results).to_string()}\n")
+        if not set(FINE_TUNED).isdisjoint(set(results["method"]) - {SCRATCH}):
             print(f"the same labels, points above the network from scratch:\n{differences(results).to_string()}\n")
 
 

@@ -75,6 +75,27 @@ def test_the_second_projects_protocol_has_its_shares_of_the_classes(monkeypatch:
     assert whole is corpus and by_group.name == "grouped"
 
 
+def test_few_labels_repeats_no_reading_and_adds_methods_to_what_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(few_labels, "SIZES", {"train": 123, "test": 30, "unlabeled": 40})
+    short = ["--steps", "10", "--tuning-steps", "2", "--test-views", "0", "--image-size", "32", "--out", str(tmp_path)]
+
+    def run(*methods: str) -> str:
+        call = ["few_labels", "phantoms:320", *short, "--seeds", "0", "--splits", "grouped", "--labels", "12"]
+        monkeypatch.setattr(sys, "argv", [*call, "--draws", "2", "--methods", *methods])
+        few_labels.main()
+        return capsys.readouterr().out
+
+    first = run("masked encoder + contrast")
+    assert first.count(": done") == 4, "one draw and two further ones, of the method and from scratch"
+    assert first.count("masked encoder + contrast") == 4, "in two tables, each with its differences"
+    second = run("pairs (b) from views")
+    assert second.count(": done") == 1, "pairs from views are not fine-tuned, from scratch was read before"
+    assert "masked encoder + contrast" in second and "pairs (b) from views" in second
+    assert ": done" not in run("masked encoder + contrast", "pairs (b) from views")
+
+
 def test_a_run_is_split_into_start_up_imports_and_work(tmp_path: Path) -> None:
     import nbformat
 

@@ -74,6 +74,32 @@ def test_the_loss_is_the_error_on_the_hidden_part() -> None:
         assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-4)
 
 
+def test_with_a_contrast_both_views_are_masked_and_must_recognise_each_other() -> None:
+    method = make_method("masked_encoder", image_size=32, contrast=0.5, views="none")
+    images = torch.randint(0, 256, (6, 1, 32, 32), dtype=torch.uint8, generator=generator(1))
+    first, second = method.pretext_views(images, generator(0))
+    hidden = [view.eq(0) & images.ne(0) for view in (first, second)]
+    assert torch.equal(hidden[0], method._hidden & images.ne(0)), "the first is the one that is repaired"
+    assert hidden[1].any() and not torch.equal(*hidden), "each view has a mask of its own"
+
+    features = [method.encoder(view) for view in (first, second)]
+    loss = method.pretext_loss(features)
+    z = torch.nn.functional.normalize(method.projection_head(torch.cat(features)))
+    similar = (z @ z.T / 0.1).fill_diagonal_(-torch.inf)
+    agreement = torch.nn.functional.cross_entropy(similar, torch.arange(12).roll(6))
+    repair = (method.decoder(features[0]) - images.float() / 255).square()[method._hidden].mean()
+    assert float(loss) == pytest.approx(float(repair + 0.5 * agreement), rel=1e-3)
+
+
+def test_without_a_contrast_there_is_one_view_and_no_head() -> None:
+    method = make_method("masked_encoder", image_size=32)
+    assert not hasattr(method, "projection_head") and method.config["views"] == "classification"
+    assert len(method.pretext_views(torch.zeros(2, 1, 32, 32, dtype=torch.uint8), generator(0))) == 1
+    assert make_method("masked_encoder", image_size=32, contrast=0.1).config["views"] == "contrastive"
+    with pytest.raises(CourseError, match="contrast=-1"):
+        make_method("masked_encoder", image_size=32, contrast=-1)
+
+
 def test_training_on_dark_scans_does_better_than_painting_everything_black() -> None:
     """With a sigmoid at the end this fails: driven to black by the background, it has no slope left to come back by."""
     images = torch.zeros(8, 1, 48, 48)

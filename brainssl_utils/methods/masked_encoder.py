@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from lightly.loss import NTXentLoss
 from torch import Tensor
 
 from brainssl_utils import masks
 from brainssl_utils.errors import CourseError
-from brainssl_utils.methods.base import Method, TrainingData
-from brainssl_utils.networks import Decoder, Encoder
+from brainssl_utils.methods.base import Method, TrainingData, project
+from brainssl_utils.networks import Decoder, Encoder, ProjectionHead
 from brainssl_utils.views import to_float
 
 MASKS = ("rectangle", "blocks")
@@ -29,10 +30,16 @@ class MaskedEncoder(Method):
         loss_on: "hidden" measures the repair where pixels were hidden; "whole" everywhere, as published, which mostly
             rewards copying what was visible.
         redraw: a fresh mask at every step; False draws one mask an image for good, as published.
-        **settings: see `Method`; `views` is what an image goes through before it is masked.
+        contrast: weight of a second task beside the repair, 0 or more: a second view of the image, with a mask of its own,
+            must be recognised among all others (NT-Xent), as in a contrastive masked autoencoder (CAN, Mishra et al. 2022,
+            section 3). Only the first view is repaired: the decoder is the slowest part. 0 leaves the task out.
+        temperature: of NT-Xent.
+        head_widths: layers of its projection head.
+        **settings: see `Method`; `views` is what an image goes through before it is masked, "classification" by default,
+            and "contrastive" with a contrast.
 
     Raises:
-        CourseError: an unknown mask or loss.
+        CourseError: an unknown mask or loss, or a negative contrast.
     """
 
     name, title = "masked_encoder", "Masked encoder"
@@ -41,6 +48,7 @@ class MaskedEncoder(Method):
         ("mask", "-", "one rectangle, 5-29 px", "mask"),
         ("loss measured on", "-", "whole image", "loss_on"),
         ("mask redrawn every step", "-", "no", "redraw"),
+        ("weight of a contrast beside the repair", "-", "0", "contrast"),
     )
 
     def __init__(
@@ -51,21 +59,33 @@ class MaskedEncoder(Method):
         share: tuple[float, float] = (0.25, 0.75),
         loss_on: str = "hidden",
         redraw: bool = True,
+        contrast: float = 0.0,
+        temperature: float = 0.1,
+        head_widths: Sequence[int] = (256, 128, 64),
         **settings: Any,
     ) -> None:
         if mask not in MASKS:
             raise CourseError(f"unknown mask '{mask}'. Choose one of: {', '.join(MASKS)}.")
         if loss_on not in LOSSES:
             raise CourseError(f"loss_on is '{loss_on}'. Choose one of: {', '.join(LOSSES)}.")
+        if contrast < 0:
+            raise CourseError(f"contrast={contrast}: give a weight of 0 (repair alone) or more.")
         own = {
             "mask": mask,
             "sides": list(sides) if sides else None,
             "share": list(share),
             "loss_on": loss_on,
             "redraw": redraw,
+            "contrast": contrast,
+            "temperature": temperature,
+            "head_widths": list(head_widths),
         }
-        super().__init__(encoder, own, **{"views": "classification", **settings})
+        super().__init__(encoder, own, **{"views": "contrastive" if contrast else "classification", **settings})
         self.decoder = Decoder(encoder)
+        self.two_views = contrast > 0
+        if self.two_views:
+            self.projection_head = ProjectionHead(encoder.out_dim, head_widths, last_relu=False)
+            self.agreement = NTXentLoss(temperature)
         self._sides, self._share = sides, share
         self._target: Tensor | None = None
         self._hidden: Tensor | None = None
@@ -84,19 +104,29 @@ class MaskedEncoder(Method):
         return masks.blocks(n, size, self._share, generator=generator)
 
     def pretext_views(self, images: Tensor, generator: torch.Generator) -> list[Tensor]:
-        self._target = self.views(images, generator)
-        drawn = self.draw_masks(len(images), generator) if self._fixed is None else self._fixed[self.rows.cpu()]
-        self._hidden = drawn.to(images.device)
-        return [self._target.masked_fill(self._hidden, 0)]
+        views = [self.views(images, generator) for _ in range(1 + self.two_views)]
+        hidden = [self._step_masks(len(images), generator).to(images.device) for _ in views]
+        self._target, self._hidden = views[0], hidden[0]
+        return [view.masked_fill(mask, 0) for view, mask in zip(views, hidden)]
+
+    def _step_masks(self, n: int, generator: torch.Generator) -> Tensor:
+        return self.draw_masks(n, generator) if self._fixed is None else self._fixed[self.rows.cpu()]
 
     def pretext_loss(self, features: Sequence[Tensor]) -> Tensor:
         assert self._target is not None and self._hidden is not None
         # No sigmoid: most of a scan is black, and a sigmoid driven to 0 there has no slope left to come back by.
         repaired = self.decoder(features[0]).float()
+        projections = project(self.projection_head, features) if self.two_views else ()
         with self.in_float32():
             error = (repaired - self._target).square()
-            self.note("hidden_error", error[self._hidden].mean())
-            return error[self._hidden].mean() if self.config["loss_on"] == "hidden" else error.mean()
+            hidden = error[self._hidden].mean()
+            self.note("hidden_error", hidden)
+            loss = hidden if self.config["loss_on"] == "hidden" else error.mean()
+            if projections:
+                agreement = self.agreement(*projections)
+                self.note("contrast_loss", agreement)
+                loss = loss + self.config["contrast"] * agreement
+            return loss
 
     @torch.inference_mode()
     def repair(self, images: Tensor, hidden: Tensor) -> Tensor:
