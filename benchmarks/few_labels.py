@@ -6,11 +6,11 @@
 by slice, and with its share of each class, nearly half of the images glioma, so that accuracies compare with its own.
 "grouped" splits the archives as they are by duplicate group. Every method is pre-trained for as many steps on the same
 images and read by a linear probe and nearest neighbours, some of them by fine-tuning too, which averages over a test
-image and views of it (`--test-views 0` takes the image alone). "From scratch", a frozen random encoder, nearest
-neighbours on pixels and (where their weights are on disk) ImageNet features get the same labels; with `--methods` only
-"from scratch" does. What is finished of a method, split and seed is not repeated; the table shows what DIR holds of the
-same settings. With 12 labels the draw of the labels matters more than anything: `--draws 8` compares fine-tuned networks
-with the one from scratch on the same further draws.
+image and views of it (`--test-views 0` takes the image alone). "From scratch" and the baselines (a frozen random encoder,
+nearest neighbours on pixels and, where their weights are on disk, ImageNet features) get the same labels. What is
+finished of a method, split and seed is not repeated; the tables show what DIR holds of the same settings. With 12 labels
+the draw of the labels matters more than anything: `--draws 8` compares fine-tuned networks with the one from scratch on
+the same further draws.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -45,13 +46,17 @@ SPLITS = ("published", "grouped")
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "masked encoder": ("masked_encoder", {}),
     "masked encoder + contrast": ("masked_encoder", {"contrast": 1.0, "share": (0.25, 0.5)}),
+    # What of the row above is owed to its stronger views and smaller holes.
+    "masked encoder, same views": ("masked_encoder", {"views": "contrastive", "share": (0.25, 0.5)}),
     "pairs (a) from labels": ("twin_network", {"pairs": "labels"}),
     "pairs (b) from views": ("twin_network", {"pairs": "views"}),
     "pairs (c) views, no twins": ("twin_network", {"pairs": "views_clean"}),
     "SimCLR": ("simclr", {}),
 }
 SCRATCH, BASELINES = "from scratch", "baselines"
-FINE_TUNED = ("masked encoder", "masked encoder + contrast", "pairs (a) from labels", "SimCLR", SCRATCH)
+FINE_TUNED = (
+    "masked encoder", "masked encoder + contrast", "masked encoder, same views", "pairs (a) from labels", "SimCLR", SCRATCH
+)  # fmt: skip
 
 
 def drawn(corpus: Corpus, name: str, seed: int) -> tuple[Corpus, Split]:
@@ -128,23 +133,48 @@ def table(results: pd.DataFrame) -> pd.DataFrame:
     place = {kind: number for number, kind in enumerate(("linear", "knn", "fine_tune"))}
     order = sorted(dict.fromkeys(zip(results["method"], results["kind"])), key=lambda row: place[row[1]])
     wide = results.pivot_table("accuracy", ["method", "kind"], ["split", "labels"], aggfunc=spread)
-    return wide.reindex(order)
+    return wide.reindex(order).fillna("-")
 
 
 def differences(results: pd.DataFrame) -> pd.DataFrame:
     """Fine-tuned methods minus "from scratch" on the same split and labels, in points: mean and 95 % t interval."""
     tuned = results[results["kind"] == "fine_tune"].pivot_table("accuracy", ["split", "labels", "seed"], "method")
     minus = tuned.drop(columns=SCRATCH).sub(tuned[SCRATCH], axis=0)
-    return minus.groupby(["split", "labels"]).agg(spread).T
+    gains = minus.melt(ignore_index=False, value_name="gain").dropna().reset_index()
+    return gains.pivot_table("gain", "method", ["split", "labels"], aggfunc=spread).fillna("-")
 
 
-def main() -> None:
-    """Train what is missing and print the table."""
+@dataclass(frozen=True)
+class Shelf:
+    """Where the readings after one length of pre-training and one way of fine-tuning lie: a file each.
+
+    A reading is a method's, with so many labels, on one split and seed; `draws` is "" for the split's own draw of labels.
+    """
+
+    folder: Path
+    length: str
+    tuning: str
+
+    def path(self, title: str, split: str, seed: int | str, labels: Sequence[int], draws: str) -> Path:
+        length = "untrained" if title in (SCRATCH, BASELINES) else self.length
+        parts = [split, length, self.tuning, "+".join(map(str, labels)), draws, slug(title), f"seed{seed}"]
+        return self.folder / ("-".join(filter(None, parts)) + ".csv")
+
+    def gather(self, splits: Sequence[str], labels: Sequence[int], draws: str) -> pd.DataFrame:
+        """All that the folder holds of the splits, the methods and seeds of other calls too."""
+        kinds = product([*METHODS, SCRATCH, BASELINES], splits)
+        names = [self.path(title, split, "*", labels, draws).name for title, split in kinds]
+        return pd.concat(pd.read_csv(path) for name in names for path in sorted(self.folder.glob(name)))
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", help='folder with archives, or "phantoms"')
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--splits", nargs="*", default=list(SPLITS), choices=SPLITS)
-    parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=METHODS)
+    titles = [*METHODS, BASELINES]
+    parser.add_argument("--methods", nargs="*", default=titles, choices=titles, help='"from scratch" is always read')
     parser.add_argument("--labels", type=int, nargs="*", default=list(LABELS))
     parser.add_argument("--steps", type=int, default=600, help="of a pre-training")
     parser.add_argument("--tuning-steps", type=int, default=1000, help="of a fine-tuning")
@@ -159,10 +189,15 @@ def main() -> None:
     )
     parser.add_argument("--image-size", type=int, default=64)
     parser.add_argument("--out", type=Path, required=True)
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Train and read what is missing, and print the tables."""
+    arguments = parse()
     corpus = load_corpus(arguments.data)
-    profile = profile_of(arguments.steps, arguments.image_size)
-    folder = arguments.out / "few_labels"
+    size = arguments.image_size
+    profile = profile_of(arguments.steps, size)
     tuning = {
         "steps": arguments.tuning_steps,
         "encoder_lr_factor": arguments.encoder_rate,
@@ -170,28 +205,20 @@ def main() -> None:
         "label_smoothing": arguments.label_smoothing,
         "test_views": arguments.test_views,
     }
-    read = f"{profile.image_size}px-tuned{arguments.tuning_steps}x{arguments.encoder_rate:g}v{arguments.test_views}"
-    read += f"-{arguments.augmentation}-smoothed{arguments.label_smoothing:g}"
-    chosen = [name for name in METHODS if name in arguments.methods]
-    titles = [*chosen, SCRATCH, *([BASELINES] if chosen == list(METHODS) else [])]
-    # A reading is its method's, with so many labels, of the split's own draw of them or of further draws.
+    tuned = f"{size}px-tuned{arguments.tuning_steps}x{arguments.encoder_rate:g}v{arguments.test_views}"
+    tuned += f"-{arguments.augmentation}-smoothed{arguments.label_smoothing:g}"
+    shelf = Shelf(arguments.out / "few_labels", profile.name, tuned)
     drawings = {"": arguments.labels} | ({f"{arguments.draws}draws": LABELS[:1]} if arguments.draws else {})
-
-    def file(title: str, split: str, seed: int, labels: Sequence[int], draws: str) -> Path:
-        trained = "untrained" if title in (SCRATCH, BASELINES) else profile.name
-        parts = [split, trained, read, "+".join(map(str, labels)), draws, slug(title), f"seed{seed}"]
-        return folder / ("-".join(filter(None, parts)) + ".csv")
-
     for seed, name in product(arguments.seeds, arguments.splits):
         images, split = drawn(corpus, name, seed)
-        for title in titles:
+        for title in [*arguments.methods, SCRATCH]:
             network = None
             for draws, labels in drawings.items():
-                path = file(title, name, seed, labels, draws)
+                path = shelf.path(title, name, seed, labels, draws)
                 if path.exists() or (draws and title not in FINE_TUNED):
                     continue
                 if title == BASELINES:
-                    results = baselines(images, split, seed, labels, tuning, profile.image_size)
+                    results = baselines(images, split, seed, labels, tuning, size)
                 else:
                     network = network or pretrained(title, images, split, name, seed, profile, arguments.out)
                     seeds = range(100 * (seed + 1), 100 * (seed + 1) + arguments.draws) if draws else [seed]
@@ -201,13 +228,7 @@ def main() -> None:
                     results.assign(split=name).to_csv(temporary, index=False)
                 print(f"{path.stem}: done", flush=True)
     for draws, labels in drawings.items():
-        # All that the folder holds: the methods of another call, and its seeds, too.
-        paths = [
-            path
-            for title, name in product([*METHODS, SCRATCH, BASELINES], SPLITS)
-            for path in sorted(folder.glob(file(title, name, 0, labels, draws).name.replace("seed0", "seed*")))
-        ]
-        results = pd.concat(map(pd.read_csv, paths))
+        results = shelf.gather(arguments.splits, labels, draws)
         print(f"{draws or 'one draw a seed'}, accuracy in %:\n{table(results).to_string()}\n")
         if not set(FINE_TUNED).isdisjoint(set(results["method"]) - {SCRATCH}):
             print(f"the same labels, points above the network from scratch:\n{differences(results).to_string()}\n")

@@ -43,9 +43,11 @@ def t_interval(values: Iterable[float], level: float = 0.95) -> tuple[float, flo
     other seeds, and nothing about the test images being few: that is Wilson's part.
 
     Raises:
-        CourseError: no values, or `level` outside (0, 1).
+        CourseError: no values, one that is not a finite number, or `level` outside (0, 1).
     """
     numbers = [float(value) for value in values]
+    if not all(map(math.isfinite, numbers)):
+        raise CourseError(f"t_interval: {numbers} holds NaN or infinity. Leave out the seeds that have no value.")
     level = _checked(level)
     if not numbers:
         raise CourseError("t_interval: no values; expected one a seed.")

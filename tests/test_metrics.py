@@ -223,3 +223,5 @@ def test_t_interval_over_seeds() -> None:
     assert mean == 0.5 and math.isnan(low) and math.isnan(high)
     with pytest.raises(CourseError, match="no values"):
         metrics.t_interval([])
+    with pytest.raises(CourseError, match="nan"):
+        metrics.t_interval([0.5, float("nan")])
