@@ -90,25 +90,10 @@ def slug(title: str) -> str:
     return "_".join(re.findall(r"\w+", title))
 
 
-def readings(
-    title: str,
-    network: Run | nn.Module,
-    corpus: Corpus,
-    split: Split,
-    seeds: Sequence[int],
-    labels: Sequence[int],
-    tuning: Tuning,
-    kinds: Sequence[str],
-) -> pd.DataFrame:
-    """Read a network with every number of labels, in the ways of `kinds` that are meant for it."""
-    if title == SCRATCH:
-        tuning = {**tuning, "encoder_lr_factor": 1.0}
-    return label_curve({title: network}, corpus, split, labels, seeds, kinds, tuning)
-
-
 def ways(title: str) -> tuple[str, ...]:
     """How a method is read: an untrained encoder is read frozen among the baselines."""
-    return tuple(kind for kind in ("linear", "knn") if title != SCRATCH) + ("fine_tune",) * (title in FINE_TUNED)
+    frozen = () if title == SCRATCH else ("linear", "knn")
+    return (*frozen, "fine_tune") if title in FINE_TUNED else frozen
 
 
 def baselines(
@@ -130,8 +115,8 @@ def baselines(
 
 def table(results: pd.DataFrame) -> pd.DataFrame:
     """Mean test accuracy in % and its 95 % t interval over seeds, one row a method and reading."""
-    place = {kind: number for number, kind in enumerate(("linear", "knn", "fine_tune"))}
-    order = sorted(dict.fromkeys(zip(results["method"], results["kind"])), key=lambda row: place[row[1]])
+    kinds = ("linear", "knn", "fine_tune")
+    order = sorted(dict.fromkeys(zip(results["method"], results["kind"])), key=lambda row: kinds.index(row[1]))
     wide = results.pivot_table("accuracy", ["method", "kind"], ["split", "labels"], aggfunc=spread)
     return wide.reindex(order).fillna("-")
 
@@ -210,23 +195,31 @@ def main() -> None:
     shelf = Shelf(arguments.out / "few_labels", profile.name, tuned)
     drawings = {"": arguments.labels} | ({f"{arguments.draws}draws": LABELS[:1]} if arguments.draws else {})
     for seed, name in product(arguments.seeds, arguments.splits):
+        paths = {
+            (title, draws): shelf.path(title, name, seed, labels, draws)
+            for title in [*arguments.methods, SCRATCH]
+            for draws, labels in drawings.items()
+            if title in FINE_TUNED or not draws
+        }
+        missing = {key: path for key, path in paths.items() if not path.exists()}
+        if not missing:
+            continue
         images, split = drawn(corpus, name, seed)
-        for title in [*arguments.methods, SCRATCH]:
-            network = None
-            for draws, labels in drawings.items():
-                path = shelf.path(title, name, seed, labels, draws)
-                if path.exists() or (draws and title not in FINE_TUNED):
-                    continue
-                if title == BASELINES:
-                    results = baselines(images, split, seed, labels, tuning, size)
-                else:
-                    network = network or pretrained(title, images, split, name, seed, profile, arguments.out)
-                    seeds = range(100 * (seed + 1), 100 * (seed + 1) + arguments.draws) if draws else [seed]
-                    kinds = ("fine_tune",) if draws else ways(title)
-                    results = readings(title, network, images, split, seeds, labels, tuning, kinds)
-                with atomic_path(path) as temporary:
-                    results.assign(split=name).to_csv(temporary, index=False)
-                print(f"{path.stem}: done", flush=True)
+        networks = {
+            title: pretrained(title, images, split, name, seed, profile, arguments.out)
+            for title in dict.fromkeys(title for title, _ in missing if title != BASELINES)
+        }
+        for (title, draws), path in missing.items():
+            if title == BASELINES:
+                results = baselines(images, split, seed, arguments.labels, tuning, size)
+            else:
+                seeds = range(100 * (seed + 1), 100 * (seed + 1) + arguments.draws) if draws else [seed]
+                kinds = ("fine_tune",) if draws else ways(title)
+                own = {**tuning, "encoder_lr_factor": 1.0} if title == SCRATCH else tuning
+                results = label_curve({title: networks[title]}, images, split, drawings[draws], seeds, kinds, own)
+            with atomic_path(path) as temporary:
+                results.assign(split=name).to_csv(temporary, index=False)
+            print(f"{path.stem}: done", flush=True)
     for draws, labels in drawings.items():
         results = shelf.gather(arguments.splits, labels, draws)
         print(f"{draws or 'one draw a seed'}, accuracy in %:\n{table(results).to_string()}\n")

@@ -30,9 +30,10 @@ class MaskedEncoder(Method):
         loss_on: "hidden" measures the repair where pixels were hidden; "whole" everywhere, as published, which mostly
             rewards copying what was visible.
         redraw: a fresh mask at every step; False draws one mask an image for good, as published.
-        contrast: weight of a second task beside the repair, 0 or more: a second view of the image, with a mask of its own,
-            must be recognised among all others (NT-Xent), as in a contrastive masked autoencoder (CAN, Mishra et al. 2022,
-            section 3). Only the first view is repaired: the decoder is the slowest part. 0 leaves the task out.
+        contrast: weight of a second task beside the repair, 0 or more: a second view of the image, with a mask of its own
+            (the same one without `redraw`), must be recognised among all others (NT-Xent), as in a contrastive masked
+            autoencoder (CAN, Mishra et al. 2022). Only the first view is repaired: the decoder is the slowest part.
+            0 leaves the task out.
         temperature: of NT-Xent.
         head_widths: layers of its projection head.
         **settings: see `Method`; `views` is what an image goes through before it is masked, "classification" by default,
