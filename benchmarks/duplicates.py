@@ -97,7 +97,7 @@ def _contents(data: str):
     import hashlib
 
     if data == "phantoms":
-        from brainssl_utils.data.phantoms import write_phantoms
+        from brainssl_utils.data.phantoms.write import write_phantoms
 
         data = str(write_phantoms(Path(tempfile.mkdtemp()) / "phantoms"))
     for path in sorted(Path(data).rglob("*")):
@@ -125,7 +125,7 @@ def plant(contents: list[bytes], size: int, path: Path) -> None:
 
 def measure(path: Path) -> dict[str, object]:
     """Search one planted set; return seconds, peak memory and what was found."""
-    from brainssl_utils.data.duplicates import find_groups
+    from brainssl_utils.data.copies.search import find_groups
 
     with np.load(path) as planted:
         images, truth, kind = planted["images"], planted["family"], planted["change"]

@@ -29,14 +29,17 @@ from common import profile_of, spread
 from torch import nn
 
 from brainssl_utils.data.corpus import Corpus, load_corpus
-from brainssl_utils.data.sources import SOURCES
-from brainssl_utils.data.splits import Split, grouped_split, label_subset, paper_split
+from brainssl_utils.data.reading.sources import SOURCES
+from brainssl_utils.data.splits.draw import grouped_split, paper_split
+from brainssl_utils.data.splits.split import Split
+from brainssl_utils.data.splits.subsets import label_subset
 from brainssl_utils.errors import CourseError
-from brainssl_utils.evaluation import ImageNetEncoder, Pixels, label_curve, random_encoder
+from brainssl_utils.evaluation.features import ImageNetEncoder, Pixels, random_encoder
+from brainssl_utils.evaluation.protocol import label_curve
 from brainssl_utils.files import atomic_path
 from brainssl_utils.methods import make_method
 from brainssl_utils.settings import Profile
-from brainssl_utils.training import Run, fit
+from brainssl_utils.training.trainer import Run, fit
 
 CLASSES = ("glioma", "meningioma", "pituitary")
 LABELS = (12, 123, 1235)

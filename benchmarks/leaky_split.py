@@ -21,11 +21,12 @@ import torch
 from common import profile_of, spread
 
 from brainssl_utils.data.corpus import load_corpus
-from brainssl_utils.data.splits import Split, grouped_split, paper_split
-from brainssl_utils.evaluation import pixel_knn
+from brainssl_utils.data.splits.draw import grouped_split, paper_split
+from brainssl_utils.data.splits.split import Split
+from brainssl_utils.evaluation.protocol import pixel_knn
 from brainssl_utils.methods import make_method
 from brainssl_utils.settings import Profile
-from brainssl_utils.training import fit
+from brainssl_utils.training.trainer import fit
 
 LEARNERS = {"supervised, no augmentation": "none", "supervised, augmented": "classification", "kNN on pixels": None}
 

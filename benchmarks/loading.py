@@ -26,11 +26,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from brainssl_utils.data.archives import expand, scan
 from brainssl_utils.data.corpus import Corpus, load_corpus
-from brainssl_utils.data.gather import gather
-from brainssl_utils.data.ingest import ingest
-from brainssl_utils.data.phantoms import write_phantoms
+from brainssl_utils.data.phantoms.write import write_phantoms
+from brainssl_utils.data.reading.archives import expand, scan
+from brainssl_utils.data.reading.gather import gather
+from brainssl_utils.data.reading.ingest import ingest
 from brainssl_utils.files import atomic_path
 
 

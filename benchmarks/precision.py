@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from brainssl_utils import hardware
+from brainssl_utils.compute import hardware
 from brainssl_utils.data.corpus import load_corpus
-from brainssl_utils.data.splits import grouped_split
+from brainssl_utils.data.splits.draw import grouped_split
 from brainssl_utils.files import atomic_path
 from brainssl_utils.intervals import t_interval
 from brainssl_utils.methods import make_method
 from brainssl_utils.settings import get_profile
-from brainssl_utils.training import fit
+from brainssl_utils.training.trainer import fit
 
 
 def main() -> None:

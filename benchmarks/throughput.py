@@ -19,8 +19,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from brainssl_utils.compute.machine import cpu_features
 from brainssl_utils.files import atomic_path, write_json
-from brainssl_utils.provenance import cpu_features, environment, host
+from brainssl_utils.results.provenance import environment, host
 
 METHODS = ("simclr", "barlow_twins", "nnclr", "proposed_model")
 LEVERS = {

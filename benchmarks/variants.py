@@ -42,9 +42,9 @@ def fit(
     **_: object,
 ) -> Result:
     """Train through the public `fit`: two epochs of `steps`, the second timed; everything an epoch does counts."""
-    from brainssl_utils import training
     from brainssl_utils.methods import make_method
     from brainssl_utils.settings import get_profile
+    from brainssl_utils.training import trainer as training
 
     corpus, split = many(data, times)
     sizes = {"image_size": size, "batch_size": batch, "labeled_batch_size": batch // 5}
@@ -119,7 +119,7 @@ class Clock:
 def many(data: str, times: int) -> tuple[Any, Any]:
     """The corpus `times` over, with a random split; copies of rows count as images of their own."""
     from brainssl_utils.data.corpus import Copies, load_corpus
-    from brainssl_utils.data.splits import paper_split
+    from brainssl_utils.data.splits.draw import paper_split
 
     corpus = load_corpus(data, progress=False)
     if times > 1:
@@ -200,7 +200,7 @@ def textbook_encoder(size: int) -> nn.Sequential:
 
 def write_images(data: str, folder: Path, count: int) -> None:
     """Put about `count` of the image files into `folder`, as a folder of class folders."""
-    from brainssl_utils.data.phantoms import write_phantoms
+    from brainssl_utils.data.phantoms.write import write_phantoms
 
     if data == "phantoms":
         write_phantoms(folder, count, 0)
@@ -224,7 +224,7 @@ LEVERS = ("bfloat16", "channels_last", "keep_memory", "pool_first", "onednn", "h
 
 def bare(size: int = 96, batch: int = 255, steps: int = 12, head: bool = False, **levers: Any) -> Result:
     """Encoder (and projection head) on ready tensors, forward, backward and Adam, with some of the levers."""
-    from brainssl_utils import hardware
+    from brainssl_utils.compute import hardware
     from brainssl_utils.networks import PaperEncoder, ProjectionHead, make_encoder
 
     if levers.get("keep_memory"):

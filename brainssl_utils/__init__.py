@@ -14,42 +14,38 @@ __version__ = "0.1.0"
 _HOMES = {
     "Corpus": "brainssl_utils.data.corpus",
     "load_corpus": "brainssl_utils.data.corpus",
-    "Split": "brainssl_utils.data.splits",
-    "paper_split": "brainssl_utils.data.splits",
-    "grouped_split": "brainssl_utils.data.splits",
-    "patient_split": "brainssl_utils.data.splits",
-    "label_subset": "brainssl_utils.data.splits",
-    "validation_part": "brainssl_utils.data.splits",
-    "leakage": "brainssl_utils.data.splits",
-    "fit": "brainssl_utils.training",
-    "Run": "brainssl_utils.training",
+    "Split": "brainssl_utils.data.splits.split",
+    "paper_split": "brainssl_utils.data.splits.draw",
+    "grouped_split": "brainssl_utils.data.splits.draw",
+    "patient_split": "brainssl_utils.data.splits.draw",
+    "label_subset": "brainssl_utils.data.splits.subsets",
+    "validation_part": "brainssl_utils.data.splits.subsets",
+    "leakage": "brainssl_utils.data.splits.leakage",
+    "fit": "brainssl_utils.training.trainer",
+    "Run": "brainssl_utils.training.trainer",
     "CourseError": "brainssl_utils.errors",
 }
-_MODULES = (
-    "data", "methods", "evaluation", "exercises", "metrics", "networks", "plots", "records", "settings", "training", "views",
-)  # fmt: skip
+_MODULES = {
+    name: f"brainssl_utils.{name}"
+    for name in ("data", "methods", "evaluation", "exercises", "metrics", "networks", "plots", "settings", "training", "views")
+} | {"records": "brainssl_utils.results.records"}
 __all__ = [*_HOMES, *_MODULES, "__version__"]
 
 if TYPE_CHECKING:
     from brainssl_utils.data.corpus import Corpus, load_corpus
-    from brainssl_utils.data.splits import (
-        Split,
-        grouped_split,
-        label_subset,
-        leakage,
-        paper_split,
-        patient_split,
-        validation_part,
-    )
+    from brainssl_utils.data.splits.draw import grouped_split, paper_split, patient_split
+    from brainssl_utils.data.splits.leakage import leakage
+    from brainssl_utils.data.splits.split import Split
+    from brainssl_utils.data.splits.subsets import label_subset, validation_part
     from brainssl_utils.errors import CourseError
-    from brainssl_utils.training import Run, fit
+    from brainssl_utils.training.trainer import Run, fit
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     if name in _MODULES:
-        return importlib.import_module(f"brainssl_utils.{name}")
+        return importlib.import_module(_MODULES[name])
     raise AttributeError(f"module 'brainssl_utils' has no attribute '{name}'")
 
 

@@ -14,7 +14,7 @@ from brainssl_utils.errors import CourseError, exit_code
 if TYPE_CHECKING:
     import pandas as pd
 
-    from brainssl_utils.data.splits import Split
+    from brainssl_utils.data.splits.split import Split
 
 app = typer.Typer(
     add_completion=False,
@@ -60,8 +60,8 @@ def course(
     notebooks: Notebooks = None,
 ) -> None:
     """Run the notebooks in order; goes on after a stop."""
-    from brainssl_utils.course import run_course
-    from brainssl_utils.notebook_run import NotebookError
+    from brainssl_utils.course.notebook import NotebookError
+    from brainssl_utils.course.run import run_course
 
     picked = None if only is None else [name for name in only.split(",") if name.strip()]
     try:
@@ -87,9 +87,10 @@ def prepare(
     """Read, merge and cache the images; report problems, duplicates and what they do to a split."""
     if size < 8:
         raise CourseError(f"--size {size}: at least 8 pixels are needed; the course uses 96.")
+    from brainssl_utils.data.conflicts import overlap_table
     from brainssl_utils.data.corpus import load_corpus
-    from brainssl_utils.data.duplicates import overlap_table
-    from brainssl_utils.data.splits import grouped_split, leakage, paper_split
+    from brainssl_utils.data.splits.draw import grouped_split, paper_split
+    from brainssl_utils.data.splits.leakage import leakage
 
     corpus = load_corpus(data, image_size=size)
     groups = corpus.table["group"].nunique()
@@ -129,7 +130,7 @@ def train(
     check_writable(out)
     from brainssl_utils.data.corpus import load_corpus
     from brainssl_utils.methods import make_method
-    from brainssl_utils.training import fit
+    from brainssl_utils.training.trainer import fit
 
     make_method(method, protocol, sizes.image_size)  # a wrong name is told before the images are read
     corpus = load_corpus(data)
@@ -155,7 +156,7 @@ def report(
 ) -> None:
     """Print one row a trained model, from the records of runs."""
     from brainssl_utils.files import atomic_path
-    from brainssl_utils.records import read_records, records_table
+    from brainssl_utils.results.records import read_records, records_table
 
     table = records_table(read_records(runs))
     typer.echo(_text(table, index=False))
@@ -171,14 +172,14 @@ def student(
     notebooks: Notebooks = None,
 ) -> None:
     """Copy the notebooks without their solutions."""
-    from brainssl_utils.student import write_student_copy
+    from brainssl_utils.course.notebook import write_student_copy
 
     files = write_student_copy(out, notebooks)
     typer.echo(f"{len(files)} notebooks without solutions: {out}")
 
 
 def _splitter(name: str) -> Callable[..., Split]:
-    from brainssl_utils.data import splits
+    from brainssl_utils.data.splits import draw as splits
 
     makers: dict[str, Callable[..., Split]] = {"grouped": splits.grouped_split, "published": splits.paper_split}
     if name not in makers:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from brainssl_utils import onednn
+from brainssl_utils.compute import onednn
 from brainssl_utils.errors import CourseError
 
 

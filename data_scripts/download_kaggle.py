@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from brainssl_utils.data.downloads import download_kaggle
-from brainssl_utils.data.sources import PAPER_SOURCES, SOURCES
+from brainssl_utils.data.reading.downloads import download_kaggle
+from brainssl_utils.data.reading.sources import PAPER_SOURCES, SOURCES
 from brainssl_utils.errors import exit_code
 
 

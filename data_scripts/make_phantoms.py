@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from brainssl_utils.data.phantoms import write_phantoms
+from brainssl_utils.data.phantoms.write import write_phantoms
 from brainssl_utils.errors import exit_code
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from brainssl_utils import hardware, onednn
+from brainssl_utils.compute import hardware, onednn
 from brainssl_utils.errors import CourseError
 from brainssl_utils.networks import (
     Classifier,

@@ -9,10 +9,10 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from brainssl_utils import records
-from brainssl_utils.course import run_course
-from brainssl_utils.course_plan import Lesson, find_notebooks, read_course
-from brainssl_utils.notebook_run import first_problem
+from brainssl_utils.course.notebook import first_problem
+from brainssl_utils.course.plan import Lesson, find_notebooks, read_course
+from brainssl_utils.course.run import run_course
+from brainssl_utils.results import records
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 PATHS = sorted(FOLDER.glob("*.ipynb"))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import make_readme_tables as readme
 import nbformat
 import pytest
 
-from brainssl_utils import readme, records
 from brainssl_utils.errors import CourseError
+from brainssl_utils.results import records
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results" / "reference"

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from brainssl_utils.data.splits import Split
+from brainssl_utils.data.splits.split import Split
 
 CLASSES = ("glioma", "meningioma", "no_tumor", "pituitary")
 

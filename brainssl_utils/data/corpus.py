@@ -14,19 +14,19 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from brainssl_utils.data import store
-from brainssl_utils.data.archives import Listing, Problem, expand, scan
-from brainssl_utils.data.area import resize_area
-from brainssl_utils.data.sources import CLASSES
+from brainssl_utils.compute.machine import available_cores
+from brainssl_utils.data.reading import cache as store
+from brainssl_utils.data.reading.archives import Listing, Problem, expand, scan
+from brainssl_utils.data.reading.sources import CLASSES
 from brainssl_utils.errors import CourseError
 from brainssl_utils.files import check_writable
-from brainssl_utils.provenance import available_cores
 
 __all__ = ["CLASSES", "Copies", "Corpus", "load_corpus"]
 
 # Part of every fingerprint: raised whenever the same files would give other pixels, hashes or columns.
 CODE_VERSION = 1
 PHANTOM_FILES = 1500
+_AREA_CHUNK = 512  # images a step: bounds the float32 copies to some tens of MB
 _COPIES_SIZE = 96  # px at which copies are looked for, so that groups do not depend on the size asked for
 
 
@@ -210,7 +210,7 @@ def _locate(data: str | Path, cache: Path, progress: bool) -> tuple[Path, str]:
         return Path(data).expanduser(), ""
     if ":" in str(data) and not number.isdigit():
         raise CourseError(f'data is "{data}": expected "phantoms", "phantoms:N" with a whole number N, or a folder.')
-    from brainssl_utils.data import phantoms
+    from brainssl_utils.data.phantoms import write as phantoms
 
     n_files = int(number) if number else PHANTOM_FILES
     folder = cache / f"phantoms-{n_files}-v{phantoms.VERSION}"
@@ -271,8 +271,8 @@ class _Loader:
 
     def _decode(self, size: int) -> store.Content:
         """Decode every file at `size`, and by the way at the size at which copies are looked for; cache both."""
-        from brainssl_utils.data.gather import gather
-        from brainssl_utils.data.ingest import ingest
+        from brainssl_utils.data.reading.gather import gather
+        from brainssl_utils.data.reading.ingest import ingest
 
         expand(self.listing)
         gathered = gather(self.listing)
@@ -299,8 +299,8 @@ class _Loader:
         found = store.load(path, ("marks", "links"))
         if found is not None:
             return Copies(found[1]["marks"], found[1]["links"])
-        from brainssl_utils.data.decode import perceptual_hashes
-        from brainssl_utils.data.duplicates import find_groups
+        from brainssl_utils.data.copies.search import find_groups
+        from brainssl_utils.data.reading.decode import perceptual_hashes
 
         if self.progress:
             print(f"looking for copies among {len(sha256)} images, once")
@@ -318,3 +318,25 @@ def _fingerprint(files: pd.DataFrame, image_size: int) -> str:
     lines = sorted(f"{i} {label} {sha}" for i, label, sha in zip(files["id"], files["class_name"], files["sha256"]))
     text = "\n".join([f"version {CODE_VERSION}, {image_size} px", *lines])
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
+
+
+def resize_area(images: np.ndarray, size: int) -> np.ndarray:
+    """Resize (N, 1, H, W) uint8 to (N, 1, size, size) uint8; each new pixel is the mean of the area it covers.
+
+    Partly covered pixels count with the covered part; for whole-number factors this is plain block averaging. When
+    enlarging, new pixels take the value of the pixel they lie in, mixed where they straddle two.
+    """
+    rows, columns = area_weights(images.shape[2], size), area_weights(images.shape[3], size)
+    out = np.empty((len(images), 1, size, size), dtype=np.uint8)
+    for start in range(0, len(images), _AREA_CHUNK):
+        part = images[start : start + _AREA_CHUNK, 0].astype(np.float32)
+        out[start : start + _AREA_CHUNK, 0] = np.rint(rows @ part @ columns.T)
+    return out
+
+
+def area_weights(old: int, new: int) -> np.ndarray:
+    """(new, old) float32 matrix whose row i holds the share of each old pixel in new pixel i; rows sum to 1."""
+    edges = np.linspace(0.0, old, new + 1)
+    pixels = np.arange(old)
+    overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
+    return (np.clip(overlap, 0.0, None) * (new / old)).astype(np.float32)

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from brainssl_utils.data.leakage import leakage
+from brainssl_utils.data.splits.leakage import leakage
 from brainssl_utils.exercises.base import Wrong, call, checker
 
 if TYPE_CHECKING:
     from brainssl_utils.data.corpus import Corpus
-    from brainssl_utils.data.splits import Split
+    from brainssl_utils.data.splits.split import Split
 
 Rows = npt.NDArray[np.int64]
 _PARTS = ("train", "unlabeled", "test")

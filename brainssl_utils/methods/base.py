@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from brainssl_utils import hardware, metrics
+from brainssl_utils import metrics
+from brainssl_utils.compute import hardware
 from brainssl_utils.networks import Classifier, Encoder
 from brainssl_utils.views import make_views, to_float
 

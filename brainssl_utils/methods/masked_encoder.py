@@ -9,8 +9,8 @@ import torch
 from lightly.loss import NTXentLoss
 from torch import Tensor
 
-from brainssl_utils import masks
 from brainssl_utils.errors import CourseError
+from brainssl_utils.methods import masks
 from brainssl_utils.methods.base import Method, TrainingData, project
 from brainssl_utils.networks import Decoder, Encoder, ProjectionHead
 from brainssl_utils.views import to_float

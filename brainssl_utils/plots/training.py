@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from brainssl_utils.plots.base import CLASS_COLOURS, METHOD_COLOURS, PALETTE, new_figure, tidy
-from brainssl_utils.published import method_title
+from brainssl_utils.results.published import method_title
 
 ACCURACIES = {
     "c_acc": "c_acc: contrastive",

@@ -1,0 +1,1 @@
+"""How this computer trains fastest: its cores, oneDNN's layout, the settings of the process."""

@@ -1,0 +1,23 @@
+"""What this machine is: the cores a process may use and the instruction sets that speed depends on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_CPU_FLAGS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cpu_features() -> list[str]:
+    """Instruction sets that speed here depends on, as Linux names them; [] where it does not say."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    flags = next((line for line in text.splitlines() if line.startswith("flags")), "").split()
+    return [flag for flag in _CPU_FLAGS if flag in flags]

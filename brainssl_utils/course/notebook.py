@@ -1,0 +1,285 @@
+"""One notebook through papermill: its parameters checked, its progress shown, its result read from its cells."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import nbformat
+
+from brainssl_utils.course.plan import find_notebooks, read_course
+from brainssl_utils.errors import CourseError
+from brainssl_utils.files import atomic_path, check_writable
+
+NOT_RUN = "NotRun"
+ERROR_MARKER = "papermill-error-cell-tag"  # papermill adds cells with this tag to a failed notebook
+
+
+class NotebookError(RuntimeError):
+    """A notebook stopped before its last cell.
+
+    Attributes:
+        notebook: its name.
+        cell: position of the cell in the notebook as written, counted from 1 over all cells; None if none is to blame.
+        error: the error's name.
+        reason: the error's message.
+    """
+
+    def __init__(self, notebook: str, cell: int | None, error: str, reason: str, source: str = ""):
+        self.notebook, self.cell, self.error, self.reason = notebook, cell, error, reason
+        place = "" if cell is None else f" at cell {cell}"
+        line = next((line.strip() for line in source.splitlines() if line.strip()), "")
+        quoted = f" ({line[:60]})" if line else ""
+        super().__init__(f"{notebook} stopped{place}{quoted}: {error}" + (f": {reason}" if reason else ""))
+
+
+@dataclass(frozen=True)
+class NotebookResult:
+    """Seconds of a notebook that ran to its end: in all, and those its kernel took to start."""
+
+    seconds: float
+    kernel_seconds: float | None
+
+
+class Progress:
+    """Shows on a terminal, on one line that rewrites itself, which cell runs and the last thing it printed.
+
+    nbclient calls `cell` before each cell and papermill writes all that the cells print to the object. Nothing is
+    shown where the output is not a terminal: a log keeps its one line a notebook.
+    """
+
+    def __init__(self, label: str, cells: int, stream: TextIO | None = None):
+        self.label, self.cells, self.stream = label, cells, stream or sys.stdout
+        self.shown = self.stream.isatty()
+        self.where, self.last = "", ""
+        self.index: int | None = None  # the cell that started last
+
+    def cell(self, cell: Any = None, cell_index: int = 0) -> None:
+        self.index = cell_index
+        self.where = f"cell {cell_index + 1}/{self.cells}"
+        self.flush()
+
+    def write(self, text: str) -> int:
+        lines = [line.strip() for line in text.replace("\r", "\n").splitlines() if line.strip()]
+        if lines:
+            self.last = lines[-1]
+        return len(text)
+
+    def flush(self) -> None:
+        if self.shown:
+            self.stream.write(f"\r\033[K{self.label} {self.where} {self.last}"[:110])
+            self.stream.flush()
+
+    def close(self) -> None:
+        if self.shown:
+            self.stream.write("\r\033[K")
+            self.stream.flush()
+
+
+def read_notebook(path: Path) -> nbformat.NotebookNode:
+    """Read a notebook; one whose metadata name no kernel is a Python notebook.
+
+    Raises:
+        CourseError: the file is missing or is not a notebook.
+    """
+    try:
+        notebook = nbformat.read(path, as_version=4)
+    except FileNotFoundError:
+        raise CourseError(f"notebook {path} is missing: restore the file or take it out of course.toml.") from None
+    except Exception as error:  # nbformat raises whatever its JSON reader or validator does
+        raise CourseError(f"{path} is not a readable notebook ({_one_line(str(error))}).") from error
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook.metadata["kernelspec"] = {**kernel, **notebook.metadata.get("kernelspec", {})}
+    return notebook
+
+
+def check_parameters(notebook: nbformat.NotebookNode, name: str, parameters: Sequence[str]) -> None:
+    """Hold a notebook's `parameters` cell to `parameters`; papermill itself would only log a name it does not know.
+
+    Raises:
+        CourseError: the cell lacks one of the names or has others.
+    """
+    import papermill
+
+    known = set(papermill.inspect_notebook(notebook))
+    if not known:
+        raise CourseError(f"{name}: no parameters found. Tag the cell that sets {', '.join(parameters)}.")
+    problems = [f"unknown parameter {other}" for other in sorted(known - set(parameters))]
+    problems += [f"no parameter {missing}" for missing in sorted(set(parameters) - known)]
+    if problems:
+        raise CourseError(
+            f"{name}: {' and '.join(problems)} in its parameters cell. It sets {', '.join(parameters)} and no others."
+        )
+
+
+def run_notebook(
+    notebook: nbformat.NotebookNode,
+    name: str,
+    target: Path,
+    parameters: Mapping[str, Any],
+    cwd: Path,
+    label: str = "",
+) -> NotebookResult:
+    """Execute `notebook` with papermill and keep the executed copy at `target`.
+
+    While it runs, the copy is `NAME.running.ipynb` beside the target; one that stopped stays as `NAME.failed.ipynb`.
+
+    Args:
+        notebook: the notebook as read; it is executed in `cwd` by the interpreter that runs this function.
+        name: how messages call it.
+        target: path of the executed copy.
+        parameters: values for its `parameters` cell.
+        cwd: folder its cells run in.
+        label: start of the progress line.
+
+    Raises:
+        NotebookError: a cell raised, or was never run.
+        KeyboardInterrupt: the user stopped it; the copy stays as `NAME.running.ipynb`.
+    """
+    import papermill
+
+    running, failed = (target.with_name(f"{name}.{state}.ipynb") for state in ("running", "failed"))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for old in (target, running, failed):
+        old.unlink(missing_ok=True)
+    progress = Progress(label or name, len(notebook.cells) + 1)
+    logging.getLogger("papermill").addHandler(logging.NullHandler())  # what it would log is in the error raised here
+    trouble: Exception | None = None
+    started = time.perf_counter()
+    try:
+        papermill.execute_notebook(
+            notebook,
+            str(running).replace("{", "{{").replace("}", "}}"),  # papermill formats the path with the parameters
+            parameters=dict(parameters),
+            kernel_name="python3",
+            kernel_manager_class=_own_kernel(),
+            progress_bar=False,
+            cwd=str(cwd),
+            coalesce_streams=True,
+            stdout_file=progress,
+            stderr_file=progress,
+            on_cell_start=progress.cell,
+        )
+    except Exception as error:  # the cells below say what happened; papermill's own words only if they do not
+        trouble = error
+    finally:
+        progress.close()
+    seconds = time.perf_counter() - started
+    executed = nbformat.read(running, as_version=4) if running.exists() else nbformat.v4.new_notebook()
+    problem = first_problem(executed, name)
+    if trouble is not None and (problem is None or problem.error == NOT_RUN):  # a dead kernel leaves no error output
+        problem = _blame(executed, name, progress.index, trouble)
+    if problem is not None:
+        if running.exists():
+            running.replace(failed)
+        raise problem from None
+    running.replace(target)
+    return NotebookResult(seconds, _kernel_seconds(executed))
+
+
+def first_problem(executed: nbformat.NotebookNode, name: str) -> NotebookError | None:
+    """Return what stopped an executed notebook, or None if every cell with code ran without an error.
+
+    papermill may report success after sys.exit(0) in a cell, a dead kernel or a cell timeout: the cells are asked.
+    """
+    position = 0
+    for cell in executed.cells:
+        tags = cell.metadata.get("tags", [])
+        if ERROR_MARKER in tags:
+            continue
+        position += "injected-parameters" not in tags
+        if cell.cell_type != "code" or not cell.source.strip():
+            continue
+        for output in cell.outputs:
+            if output.output_type == "error":
+                return NotebookError(name, position, output.ename, _one_line(output.evalue), cell.source)
+        if cell.execution_count is None:
+            return NotebookError(name, position, NOT_RUN, "the cell was not run", cell.source)
+    return None
+
+
+def _blame(executed: nbformat.NotebookNode, name: str, index: int | None, trouble: Exception) -> NotebookError:
+    """Say that the cell at `index`, the last that started, met `trouble`."""
+    reason = _one_line(str(trouble))
+    if type(trouble).__name__ == "DeadKernelError":
+        reason += " (often: out of memory)"
+    if index is None or index >= len(executed.cells):
+        return NotebookError(name, None, type(trouble).__name__, reason)
+    before = executed.cells[: index + 1]
+    position = sum("injected-parameters" not in cell.metadata.get("tags", []) for cell in before)
+    return NotebookError(name, position, type(trouble).__name__, reason, before[-1].source)
+
+
+def _one_line(text: str) -> str:
+    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
+    return lines[0] + (" ..." if len(lines) > 1 else "") if lines else ""
+
+
+def _kernel_seconds(executed: nbformat.NotebookNode) -> float | None:
+    """Seconds from papermill's start to the first cell's."""
+    from datetime import datetime
+
+    try:
+        times = (executed.metadata.papermill.start_time, executed.cells[0].metadata.papermill.start_time)
+        first, second = (datetime.fromisoformat(value) for value in times)
+        return round((second - first).total_seconds(), 2)
+    except (AttributeError, IndexError, TypeError, ValueError):
+        return None
+
+
+def _own_kernel() -> type:
+    """A kernel manager that starts this interpreter, whatever kernels called python3 are installed on the machine.
+
+    Where the installed libraries can, its messages are encrypted: on a shared machine the port is open to others.
+    """
+    import zmq
+    from ipykernel.kernelspec import get_kernel_dict
+    from jupyter_client.kernelspec import KernelSpec
+    from jupyter_client.manager import AsyncKernelManager
+    from traitlets import default
+
+    class OwnKernel(AsyncKernelManager):
+        @property
+        def kernel_spec(self) -> KernelSpec:
+            # Its own log is silenced: it reports every shutdown after a failed cell as an error of its own.
+            return KernelSpec(**get_kernel_dict(["--log-level=CRITICAL"]))
+
+        @default("transport_encryption")
+        def _encrypt(self) -> str:
+            return "auto" if zmq.has("curve") else "disabled"
+
+    return OwnKernel
+
+
+def without_solutions(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Return a copy of `notebook` without its cells tagged `solution`, outputs and execution counts."""
+    student = copy.deepcopy(notebook)
+    student.cells = [cell for cell in student.cells if "solution" not in cell.metadata.get("tags", [])]
+    for cell in student.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    return student
+
+
+def write_student_copy(out: str | Path, notebooks_dir: str | Path | None = None) -> Sequence[Path]:
+    """Write every notebook of the course without its solutions to the folder `out`; return the files.
+
+    Raises:
+        CourseError: `out` holds one of them already (a student's work is never overwritten) or cannot be written.
+    """
+    lessons = read_course(find_notebooks(notebooks_dir))
+    notebooks = [read_notebook(lesson.path) for lesson in lessons]
+    folder = check_writable(out)
+    files = [folder / lesson.path.name for lesson in lessons]
+    if taken := [file.name for file in files if file.exists()]:
+        raise CourseError(f"{folder} already holds {', '.join(taken)}. Choose an empty folder.")
+    for file, notebook in zip(files, notebooks):
+        with atomic_path(file) as temporary:
+            nbformat.write(without_solutions(notebook), temporary)
+    return files

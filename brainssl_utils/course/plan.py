@@ -1,0 +1,137 @@
+"""What the course is made of: its notebooks in order, the ones picked, and the stamp that says a result is current."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from brainssl_utils.data.reading.archives import scan
+from brainssl_utils.data.reading.gather import gather
+from brainssl_utils.errors import CourseError
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One notebook of `course.toml`: its path, title, the lessons whose records it reads, minutes per profile."""
+
+    path: Path
+    title: str
+    needs: tuple[str, ...] = ()
+    minutes: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+
+def find_notebooks(folder: str | Path | None = None) -> Path:
+    """Return the folder that holds `course.toml`: `folder`, or the checkout's or the working folder's `notebooks`.
+
+    Raises:
+        CourseError: there is none.
+    """
+    candidates = [Path(__file__).parents[2] / "notebooks", Path("notebooks")] if folder is None else [Path(folder)]
+    for candidate in candidates:
+        if (candidate / "course.toml").is_file():
+            return candidate.resolve()
+    looked = " and ".join(str(candidate) for candidate in candidates)
+    raise CourseError(f"no course.toml in {looked}. Run from the project's folder or name the notebooks' folder.")
+
+
+def read_course(notebooks_dir: Path) -> list[Lesson]:
+    """Read `course.toml`: the lessons in their order.
+
+    Raises:
+        CourseError: the file is malformed, or a lesson needs one that does not come before it.
+    """
+    path = notebooks_dir / "course.toml"
+    try:
+        entries = tomllib.loads(path.read_text(encoding="utf-8"))["notebook"]
+        lessons = [
+            Lesson(notebooks_dir / entry["file"], entry["title"], tuple(entry["needs"]), entry.get("minutes", {}))
+            for entry in entries
+        ]
+    except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+        raise CourseError(f"{path} is malformed ({error}): each [[notebook]] has file, title and needs.") from error
+    before: set[str] = set()
+    for lesson in lessons:
+        if lesson.name in before:
+            raise CourseError(f"{path} lists {lesson.name} twice.")
+        if unknown := sorted(set(lesson.needs) - before):
+            raise CourseError(f"{path}: {lesson.name} needs {', '.join(unknown)}, not listed before it.")
+        before.add(lesson.name)
+    return lessons
+
+
+def pick(lessons: Sequence[Lesson], only: Sequence[str] | None) -> list[Lesson]:
+    """Return the lessons named in `only` (a name or how it starts: "04", "04_simclr") in the course's order; None: all.
+
+    Raises:
+        CourseError: a name fits no lesson or more than one.
+    """
+    if only is None:
+        return list(lessons)
+    picked: set[str] = set()
+    for wanted in only:
+        stem = wanted.strip().removesuffix(".ipynb")
+        fitting = [lesson.name for lesson in lessons if lesson.name == stem]
+        fitting = fitting or [lesson.name for lesson in lessons if stem and lesson.name.startswith(stem)]
+        if len(fitting) != 1:
+            problem = f"fits {' and '.join(fitting)}" if fitting else "is not a notebook of the course"
+            raise CourseError(f"'{wanted}' {problem}. Choose from: {', '.join(lesson.name for lesson in lessons)}.")
+        picked.add(fitting[0])
+    if not picked:
+        raise CourseError("no notebook picked: name at least one, or leave the choice out to run all.")
+    return [lesson for lesson in lessons if lesson.name in picked]
+
+
+def check_data(data: str) -> tuple[str, str]:
+    """Check that `data` can be loaded, without decoding an image.
+
+    Returns:
+        `data` as every notebook can use it ("phantoms" or "phantoms:N" as it is, a folder or zip as an absolute path)
+        and a digest of what lies there: it changes when a file does.
+
+    Raises:
+        CourseError: it is neither, cannot be read, or holds no class folder with images.
+    """
+    if data == "phantoms" or data.startswith("phantoms:"):
+        size = data.partition(":")[2]
+        if ":" in data and not (size.isdecimal() and int(size) > 0):
+            raise CourseError(f"data '{data}': after 'phantoms:' comes a number of files, as in phantoms:1500.")
+        return data, data
+    listing = scan(data)
+    if not any(entry.place and entry.path.lower().endswith(".zip") for entry in listing.entries):
+        gather(listing)  # zips inside zips are left to load_corpus: looking into them means reading them whole
+    return str(listing.root.resolve()), listing.key()
+
+
+def package_stamp(package: Path | None = None) -> str:
+    """Digest of the helper package's sources, the files that run the course aside."""
+    package = package or Path(__file__).parents[1]
+    aside = {"cli.py", "course/plan.py", "course/run.py", "course/notebook.py"}
+    files = sorted(file for file in package.rglob("*.py") if file.relative_to(package).as_posix() not in aside)
+    return digest([(str(file.relative_to(package)), file.read_text(encoding="utf-8")) for file in files])
+
+
+def lesson_stamp(
+    notebook: nbformat.NotebookNode, parameters: Mapping[str, Any], package: str, data: str, needs: Mapping[str, str]
+) -> str:
+    """Digest of all a notebook's result depends on: cells, parameters, package, data and the stamps of what it needs.
+
+    The run's folder is left out of the parameters: a run that is moved stays a finished run.
+    """
+    cells = [(cell.cell_type, cell.source) for cell in notebook.cells]
+    chosen = {name: value for name, value in parameters.items() if name != "run_dir"}
+    return digest([cells, chosen, package, data, dict(needs)])
+
+
+def digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""Copies of one picture: candidates, proof by correlation, groups."""

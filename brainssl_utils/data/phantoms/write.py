@@ -1,0 +1,209 @@
+"""Phantoms: realistic but synthetic brain slices with tumours, the course's data when no archive is at hand.
+
+Three folders in the layouts of the three archives that the paper merges, with their overlaps, and a manifest that says
+what no real archive does: the patient, the plane, and which file is a copy of which. Synthetic, for practice only:
+accuracies on phantoms say nothing about patients and never stand beside published ones.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import uuid
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from brainssl_utils.data.phantoms.anatomy import Head, canonical_head
+from brainssl_utils.data.phantoms.patients import draw_patient, render_slice
+from brainssl_utils.data.phantoms.plan import PlannedFile, plan_files
+from brainssl_utils.errors import CourseError
+
+VERSION = 3  # raised whenever the same arguments give other bytes
+MARKER = "phantoms.json"
+COLUMNS = ["source", "path", "patient", "plane", "class", "copy_of", "change"]
+
+
+def crop_to_head(image: Image.Image, margin: float) -> Image.Image:
+    """Cut the dark frame off, leaving `margin` (a share of the head's size) on each side."""
+    pixels = np.asarray(image.convert("L"))
+    bright = pixels > max(40, 0.25 * np.percentile(pixels, 99))
+    rows, cols = (np.flatnonzero(bright.mean(axis=axis) > 0.02) for axis in (1, 0))
+    if not len(rows) or not len(cols):
+        return image
+    height, width = rows[-1] - rows[0], cols[-1] - cols[0]
+    left, top = cols[0] - margin * width, rows[0] - margin * height
+    right, bottom = cols[-1] + 1 + margin * width, rows[-1] + 1 + margin * height
+    return image.crop(
+        (max(0, int(left)), max(0, int(top)), min(image.width, int(right)), min(image.height, int(bottom)))
+    )
+
+
+def _stretch(image: Image.Image) -> Image.Image:
+    """Grey levels from the 1st to the 99.5th percentile spread over 0..255."""
+    pixels = np.asarray(image.convert("L"), dtype=np.float32)
+    low, high = np.percentile(pixels, (1, 99.5))
+    return Image.fromarray(np.clip((pixels - low) * 255 / max(high - low, 1), 0, 255).astype(np.uint8))
+
+
+def _change(content: bytes, changes: tuple[str, ...]) -> bytes:
+    """JPEG bytes of a copy: `changes` applied in order to the JPEG `content`."""
+    if changes == ("exact",):
+        return content
+    image: Image.Image = Image.open(io.BytesIO(content))
+    quality = 90
+    for change in changes:
+        kind, _, amount = change.partition("-")
+        if kind == "jpeg":
+            quality = int(amount)
+        elif kind == "resize":
+            size = (round(image.width * float(amount)), round(image.height * float(amount)))
+            image = image.resize(size, Image.Resampling.BICUBIC)
+        elif kind == "fit":
+            image = image.convert("L").resize((int(amount), int(amount)), Image.Resampling.BICUBIC)
+        elif kind == "crop":
+            image = crop_to_head(image, float(amount))
+        elif kind == "stretch":
+            image = _stretch(image)
+        else:
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return _jpeg(image, quality)
+
+
+def _jpeg(image: Image.Image, quality: int) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def _original(pixels: np.ndarray, source: str, rng: np.random.Generator) -> bytes:
+    """JPEG bytes of a rendered slice (S, S) uint8 in the form of its source."""
+    image = Image.fromarray(pixels)
+    quality = int(rng.integers(75, 96))
+    if source == "phantom-a":
+        return _jpeg(image.resize((224, 224), Image.Resampling.BICUBIC), quality)
+    if source == "phantom-c":
+        image = _stretch(crop_to_head(image, float(rng.uniform(0.0, 0.08))))
+        return _jpeg(image.resize((256, 256), Image.Resampling.BICUBIC), quality)
+    side = int(rng.choice([512, 256, int(rng.integers(180, 420))], p=[0.2, 0.2, 0.6]))
+    if side not in (256, 512):  # images from the web: trimmed by hand on one pair of sides
+        trim = int(rng.uniform(0, 0.07) * image.width)
+        box = (
+            (trim, 0, image.width - trim, image.height)
+            if rng.random() < 0.5
+            else (0, trim, image.width, image.height - trim)
+        )
+        image = image.crop(box)
+    size = (round(side * image.width / pixels.shape[1]), round(side * image.height / pixels.shape[0]))
+    image = image.resize(size, Image.Resampling.BICUBIC)
+    return _jpeg(image.convert("RGB") if rng.random() < 0.5 else image, quality)
+
+
+def _write_patient(folder: Path, files: list[PlannedFile], seed: int, head: Head) -> None:
+    """Render and write every file of one patient, originals before their copies."""
+    # The swapped labels are copies filed elsewhere: an original always carries the patient's own class.
+    class_name = next(file.class_name for file in files if file.copy_of is None)
+    patient = draw_patient(seed, files[0].patient, class_name, head)
+    rng = np.random.default_rng((seed, files[0].patient, 1))
+    written: dict[str, bytes] = {}
+    for file in sorted(files, key=lambda f: (f.copy_of is not None, f.path)):
+        if file.copy_of is None:
+            pixels = render_slice(patient, head, file.plane, file.position * patient.reach)
+            content = written[file.path] = _original(pixels, file.source, rng)
+        else:
+            content = _change(written[file.copy_of.path], file.changes)
+        path = folder / file.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+def _manifest(files: list[PlannedFile]) -> pd.DataFrame:
+    rows = [
+        (
+            f.source,
+            f.path,
+            f"p{f.patient:04d}",
+            f.plane,
+            f.class_name,
+            f.copy_of.path if f.copy_of else "",
+            "+".join(f.changes),
+        )
+        for f in files
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS).sort_values("path", ignore_index=True)
+
+
+def _is_finished(out_dir: Path, settings: dict[str, int]) -> bool:
+    """Whether `out_dir` already holds this very set.
+
+    Raises:
+        CourseError: it holds something else, which is left alone.
+    """
+    marker = out_dir / MARKER
+    if marker.is_file():
+        found = json.loads(marker.read_text(encoding="utf-8"))
+        if found == settings:
+            return True
+        raise CourseError(
+            f"{out_dir} holds phantoms made with {found}, not {settings}. Choose another folder or delete it."
+        )
+    if out_dir.is_file() or (out_dir.is_dir() and any(out_dir.iterdir())):
+        raise CourseError(f"{out_dir} exists and is not a folder of phantoms. Choose a new or empty folder for them.")
+    return False
+
+
+def write_phantoms(out_dir: str | Path, n_files: int = 1500, seed: int = 0, workers: int | None = None) -> Path:
+    """Write a set of phantoms; a finished set with the same arguments is found and kept.
+
+    Args:
+        out_dir: new or empty folder. It receives `phantom-a`, `phantom-b`, `phantom-c` (JPEG files laid out as
+            in the three archives), `manifest.csv` (one row a file: source, path, patient, plane, class, copy_of, change;
+            paths relative to `out_dir`) and `phantoms.json`, the mark of a finished set.
+        n_files: files in all, 60 or more.
+        seed: the same seed gives the same bytes, whatever the number of workers.
+        workers: threads; by default one a core, four at most.
+
+    Returns:
+        `out_dir` as a Path.
+
+    Raises:
+        CourseError: fewer than 60 files, a negative seed, or a folder that holds something else.
+    """
+    out_dir = Path(out_dir)
+    if seed < 0:
+        raise CourseError(f"seed is {seed}: expected 0 or more.")
+    settings = {"version": VERSION, "n_files": int(n_files), "seed": int(seed)}
+    if _is_finished(out_dir, settings):
+        return out_dir
+    files = plan_files(n_files, seed)
+    by_patient = defaultdict(list)
+    for file in files:
+        by_patient[file.patient].append(file)
+    head = canonical_head()
+    temporary = out_dir.with_name(f".{out_dir.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        with ThreadPoolExecutor(workers or min(4, os.cpu_count() or 1)) as pool:
+            list(pool.map(lambda part: _write_patient(temporary, part, seed, head), by_patient.values()))
+        _manifest(files).to_csv(temporary / "manifest.csv", index=False, lineterminator="\n")
+        (temporary / MARKER).write_text(json.dumps(settings) + "\n", encoding="utf-8")
+        _move_into_place(temporary, out_dir, settings)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return out_dir
+
+
+def _move_into_place(temporary: Path, out_dir: Path, settings: dict[str, int]) -> None:
+    try:
+        os.replace(temporary, out_dir)  # onto an empty folder too, except on Windows
+    except OSError:
+        if _is_finished(out_dir, settings):  # another process was faster, with the same bytes
+            return
+        out_dir.rmdir()
+        os.replace(temporary, out_dir)

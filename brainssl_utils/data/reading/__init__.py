@@ -1,0 +1,1 @@
+"""From archives and folders to squares: what lies where, decoding, the cache."""

@@ -1,0 +1,128 @@
+"""Reader of the figshare set (Cheng, article 1512427): MATLAB v7.3 slices with tumour masks, and its patient folds."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from brainssl_utils.data.reading.archives import Unreadable
+from brainssl_utils.data.reading.decode import scale_to_uint8
+from brainssl_utils.errors import CourseError
+
+if TYPE_CHECKING:
+    import h5py
+
+LABELS = {1: "meningioma", 2: "glioma", 3: "pituitary"}
+_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+
+
+@dataclass(frozen=True)
+class FigshareSlice:
+    """One slice, upright: rows run from the top of the picture, columns from the left.
+
+    Attributes:
+        image: (H, W) int16, intensities as published (no unit).
+        mask: (H, W) bool, True inside the tumour.
+        border: (K, 2) float64, the outline drawn by hand: the published list x1, y1, x2, y2, ... as K points, unchanged
+            (px of the published array, counted from 1).
+        label: "meningioma", "glioma" or "pituitary".
+        patient: the publisher's patient code.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray
+    border: np.ndarray
+    label: str
+    patient: str
+
+    def grey(self) -> np.ndarray:
+        """The image as (H, W) uint8, scaled linearly from this slice's minimum..maximum to 0..255."""
+        return scale_to_uint8(self.image)
+
+
+def read_figshare_slice(file: str | Path | bytes) -> FigshareSlice:
+    """Read one `N.mat` of the figshare set, from a path or from the file's bytes.
+
+    HDF5 stores MATLAB's columns as rows, so image and mask are transposed back.
+
+    Raises:
+        CourseError: the file is missing, is not MATLAB v7.3, or lacks a part (`cjdata/image`, `label`, `PID`, ...).
+    """
+    name = "these bytes" if isinstance(file, bytes) else str(file)
+    try:
+        data = file if isinstance(file, bytes) else Path(file).read_bytes()
+        return parse_slice(data)
+    except OSError as error:
+        raise CourseError(f"{name} cannot be read: {error.strerror or error}") from error
+    except Unreadable as error:
+        raise CourseError(f"{name} is not a slice of the figshare set: {error}") from error
+
+
+def parse_slice(data: bytes) -> FigshareSlice:
+    """Read a slice from a `.mat` file's bytes.
+
+    Raises:
+        Unreadable: not MATLAB v7.3, cut short, or a part is missing or has an unexpected shape or value.
+    """
+    with _open_hdf5(data) as file:
+        try:
+            group = file["cjdata"]
+            image = np.asarray(group["image"][()])
+            mask = np.asarray(group["tumorMask"][()]).astype(bool)
+            border = np.asarray(group["tumorBorder"][()], dtype=np.float64).ravel()
+            label = int(np.asarray(group["label"][()]).ravel()[0])
+            patient = "".join(chr(int(code)) for code in np.asarray(group["PID"][()]).ravel()).strip("\0 ")
+        except KeyError as error:
+            raise Unreadable(f"part missing in the .mat file: {error.args[0]}") from error
+        except Exception as error:  # h5py raises OSError, TypeError, IndexError ... on a damaged file
+            raise Unreadable(f"cannot be decoded: {error}") from error
+    if image.ndim != 2 or mask.shape != image.shape:
+        raise Unreadable(f"image of shape {image.shape} and mask of shape {mask.shape}: two equal planes expected")
+    if label not in LABELS:
+        raise Unreadable(f"label {label}: 1, 2 or 3 expected")
+    pairs = border[: border.size // 2 * 2].reshape(-1, 2)
+    return FigshareSlice(image.T, mask.T, pairs, LABELS[label], patient)
+
+
+def parse_folds(data: bytes) -> np.ndarray:
+    """Read the bytes of `cvind.mat`: (N,) int64, the fold (1..5) of slice `i + 1`; slices of a patient share a fold.
+
+    Raises:
+        Unreadable: the file holds no array `cvind`.
+    """
+    try:
+        if _is_hdf5(data):
+            with _open_hdf5(data) as file:
+                folds = np.asarray(file["cvind"][()])
+        else:
+            from scipy.io import loadmat
+
+            folds = loadmat(io.BytesIO(data))["cvind"]
+        return np.asarray(folds).ravel().astype(np.int64)
+    except Unreadable:
+        raise
+    except Exception as error:
+        raise Unreadable(f"no array `cvind` of folds can be read from it: {error}") from error
+
+
+def _is_hdf5(data: bytes) -> bool:
+    # MATLAB puts a text header of 512 bytes before the HDF5 part.
+    return data[:8] == _HDF5_MAGIC or data[512:520] == _HDF5_MAGIC
+
+
+def _open_hdf5(data: bytes) -> h5py.File:
+    import h5py
+
+    if not data:
+        raise Unreadable("empty file (0 bytes)")
+    if not _is_hdf5(data):
+        raise Unreadable("not a MATLAB v7.3 (HDF5) file")
+    try:
+        opened: Any = h5py.File(io.BytesIO(data), "r")
+    except Exception as error:
+        raise Unreadable(f"cannot be opened as HDF5: {error}") from error
+    return opened

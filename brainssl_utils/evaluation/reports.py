@@ -1,0 +1,81 @@
+"""The report on the test images, the same for every kind of evaluation, and the check that they stayed unseen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from brainssl_utils.errors import CourseError
+from brainssl_utils.intervals import wilson_interval
+
+if TYPE_CHECKING:
+    from brainssl_utils.data.corpus import Corpus
+    from brainssl_utils.data.splits.split import Split
+
+
+def test_report(y_true: npt.ArrayLike, y_pred: npt.ArrayLike, classes: Sequence[str]) -> dict[str, Any]:
+    """Describe predictions on the test images.
+
+    Args:
+        y_true, y_pred: class codes (n,), 0..len(classes) - 1.
+        classes: class names in the order of the codes.
+
+    Returns:
+        dict of n, correct, accuracy, ci95 ([low, high], Wilson), balanced_accuracy (mean recall of the classes that
+        occur), macro_f1 (mean over classes that occur or were predicted), recall (by class name; None where the class
+        does not occur) and confusion (rows: truth, columns: prediction). All shares in 0..1.
+
+    Raises:
+        CourseError: no predictions, lengths that differ, or a code that is no class.
+    """
+    truth, answer = np.asarray(y_true, np.int64), np.asarray(y_pred, np.int64)
+    if truth.ndim != 1 or truth.shape != answer.shape or not len(truth):
+        raise CourseError(
+            f"test_report: expected labels and predictions of one length, got {truth.shape} {answer.shape}."
+        )
+    codes = np.concatenate([truth, answer])
+    if codes.min() < 0 or codes.max() >= len(classes):
+        raise CourseError(f"test_report: codes must lie in 0..{len(classes) - 1}, got {codes.min()}..{codes.max()}.")
+    confusion = np.zeros((len(classes), len(classes)), np.int64)
+    np.add.at(confusion, (truth, answer), 1)
+    hits, occurs, predicted = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
+    recall = [float(hit / count) if count else None for hit, count in zip(hits, occurs)]
+    seen = occurs + predicted > 0
+    n, correct = len(truth), int(hits.sum())
+    return {
+        "n": n,
+        "correct": correct,
+        "accuracy": correct / n,
+        "ci95": list(wilson_interval(correct, n)),
+        "balanced_accuracy": float(np.mean([value for value in recall if value is not None])),
+        "macro_f1": float((2 * hits[seen] / (occurs + predicted)[seen]).mean()),
+        "recall": dict(zip(classes, recall)),
+        "confusion": confusion.tolist(),
+    }
+
+
+test_report.__test__ = False  # type: ignore[attr-defined]  # not a test, whatever its name tells pytest
+
+
+def check_rows(corpus: Corpus, split: Split, rows: npt.NDArray[np.int64], what: str = "labels") -> None:
+    """Refuse labelled rows that cannot be learned from.
+
+    Raises:
+        CourseError: the split is another corpus's; `rows` is empty, repeats a row, reaches outside the corpus or into
+            the test part; the test part is empty.
+    """
+    if split.fingerprint != corpus.fingerprint:
+        raise CourseError("the split was made for another corpus: make or load it with the corpus you use it on.")
+    if not len(split.test):
+        raise CourseError("the split has no test images to score.")
+    if not len(rows):
+        raise CourseError(f"`{what}` is empty: at least one row a class is needed.")
+    if len(np.unique(rows)) != len(rows) or rows.min() < 0 or rows.max() >= len(corpus.labels):
+        raise CourseError(f"`{what}` must be different row numbers of the corpus, 0..{len(corpus.labels) - 1}.")
+    if np.isin(rows, split.test).any():
+        raise CourseError(
+            f"`{what}` names test images: labelled rows come from split.train, as label_subset gives them."
+        )

@@ -1,0 +1,1 @@
+"""What trainings leave behind: records, the tables made from them, the published figures."""
