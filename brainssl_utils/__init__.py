@@ -27,7 +27,18 @@ _HOMES = {
 }
 _MODULES = {
     name: f"brainssl_utils.{name}"
-    for name in ("data", "methods", "evaluation", "exercises", "metrics", "networks", "plots", "settings", "training", "views")
+    for name in (
+        "data",
+        "methods",
+        "evaluation",
+        "exercises",
+        "metrics",
+        "networks",
+        "plots",
+        "settings",
+        "training",
+        "views",
+    )
 } | {"records": "brainssl_utils.results.records"}
 __all__ = [*_HOMES, *_MODULES, "__version__"]
 
