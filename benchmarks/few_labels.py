@@ -39,7 +39,8 @@ from brainssl_utils.evaluation.protocol import label_curve
 from brainssl_utils.files import atomic_path
 from brainssl_utils.methods import make_method
 from brainssl_utils.settings import Profile
-from brainssl_utils.training.trainer import Run, fit
+from brainssl_utils.training.run import Run
+from brainssl_utils.training.trainer import fit
 
 CLASSES = ("glioma", "meningioma", "pituitary")
 LABELS = (12, 123, 1235)

@@ -22,7 +22,7 @@ _HOMES = {
     "validation_part": "brainssl_utils.data.splits.subsets",
     "leakage": "brainssl_utils.data.splits.leakage",
     "fit": "brainssl_utils.training.trainer",
-    "Run": "brainssl_utils.training.trainer",
+    "Run": "brainssl_utils.training.run",
     "CourseError": "brainssl_utils.errors",
 }
 _MODULES = {
@@ -49,7 +49,8 @@ if TYPE_CHECKING:
     from brainssl_utils.data.splits.split import Split
     from brainssl_utils.data.splits.subsets import label_subset, validation_part
     from brainssl_utils.errors import CourseError
-    from brainssl_utils.training.trainer import Run, fit
+    from brainssl_utils.training.run import Run
+    from brainssl_utils.training.trainer import fit
 
 
 def __getattr__(name: str) -> Any:

@@ -1,12 +1,15 @@
 """Is this result still valid? What each kind of result depends on, and why; every cache and record is keyed here.
 
-| result | its key is made of | why |
-|---|---|---|
-| decoded corpus (cache) | the files listed, size, Pillow's series, stage "reading" | pixels come from files, code and decoder |
-| copies (cache) | the files' contents, stage "copies" | groups are found among these very pictures |
-| training (record, checkpoint) | method, settings, first weights, corpus, split, label rows, sizes, seed, torch's and Lightly's series, stage "training" | they decide the numbers |
-| evaluation (in the record) | the training, probe and seed, scikit-learn's series, stage "evaluation" | a changed probe reads old weights anew |
-| lesson (executed notebook) | its code, parameters, data, stages, the lessons it needs | text, comments and figures leave results as they are |
+What a key is made of, and why:
+
+- decoded corpus (cache): the files listed, the size, Pillow's series, stage "reading". Files, code and decoder make pixels.
+- copies (cache): the files' contents, stage "copies". Groups are found among these very pictures.
+- training (record, checkpoint): method and settings, first weights, corpus, split, label rows, sizes, seed, the series of
+  torch and Lightly, stage "training". They decide the numbers.
+- evaluation (in the record): the training, the probe and its seed, scikit-learn's series, stage "evaluation". A changed
+  probe reads the same weights anew.
+- lesson (executed notebook): its code, parameters and data, all stages, the lessons it needs. Text, comments and layout
+  leave results as they are.
 
 Nothing else makes a result stale: no docstring, comment, plot or unrelated module, no number of threads, no other machine
 (rounding differs between processors; which one it was is in the record). The price is a duty: **who changes a stage so

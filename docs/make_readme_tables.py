@@ -10,8 +10,9 @@ from typing import Any
 
 from brainssl_utils.errors import CourseError
 from brainssl_utils.files import atomic_path
+from brainssl_utils.methods import method_title
 from brainssl_utils.results import records
-from brainssl_utils.results.published import PUBLISHED, method_title
+from brainssl_utils.results.published import PUBLISHED
 
 START, END = "<!-- {name}: made by `python -m brainssl_utils.readme` -->", "<!-- end of {name} -->"
 ROWS = ("barlow_twins", "nnclr", "simclr", "proposed_model", "supervised")

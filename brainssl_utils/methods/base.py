@@ -6,21 +6,26 @@ A method file adds what makes it that method: its pretext loss, and, where it ne
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import asdict, dataclass, is_dataclass
+from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from brainssl_utils import metrics
+from brainssl_utils import metrics, validity
+from brainssl_utils.checks import check_number
 from brainssl_utils.compute import hardware
+from brainssl_utils.errors import CourseError
 from brainssl_utils.networks import Classifier, Encoder
 from brainssl_utils.views import make_views, to_float
 
 R_ACC_CASES = 512
+METHODS: dict[str, type[Method]] = {}
+"""Every method by name. A class that names itself is in it as soon as it is defined."""
 
 
 class Batch(NamedTuple):
@@ -32,6 +37,18 @@ class Batch(NamedTuple):
     rows: Tensor  # int64 (B,): the corpus rows of `images`
 
 
+class Pretext(NamedTuple):
+    """What a pretext task compares in one step.
+
+    Attributes:
+        views: the batches to encode, each float (B, 1, S, S).
+        context: what the loss must know of how they were drawn (masks, which pairs belong together); None without.
+    """
+
+    views: Sequence[Tensor]
+    context: Any = None
+
+
 @dataclass
 class TrainingData:
     """All a method may look at while it trains.
@@ -39,7 +56,7 @@ class TrainingData:
     Attributes:
         images: uint8 (N, 1, S, S), the whole corpus at the training size.
         labels: int64 (N,); only those of `labeled` rows may be read by a self-supervised method.
-        group: int64 (N,), the duplicate group of each row.
+        group: int64 (N,), the group of copies of each row.
         patient: (N,) integer codes of patients, -1 where unknown.
         pool: rows whose images may be seen (unlabelled and labelled).
         labeled: rows whose labels may be seen.
@@ -59,6 +76,15 @@ class TrainingData:
     seed: int
 
 
+class Setting(NamedTuple):
+    """A row of the table "paper says / reference does / we chose"; `key` is the setting's place in `Method.config`."""
+
+    setting: str
+    paper: str
+    reference: str
+    key: str
+
+
 def step_generator(seed: int, step: int) -> torch.Generator:
     """Return the random generator of one training step: a resumed run draws what an uninterrupted one would have."""
     return torch.Generator().manual_seed(seed * 1_000_003 + step)
@@ -67,102 +93,128 @@ def step_generator(seed: int, step: int) -> torch.Generator:
 class Method(pl.LightningModule):
     """A way to train an encoder: self-supervised on all images, with a classifier on the labelled ones beside it.
 
+    A subclass that sets `name` is a method of the course: `make_method`, `brainssl train`, records, tables and figures
+    know it from then on.
+
     Args:
         encoder: maps images (B, 1, S, S) in 0..1 to features (B, D).
-        own: the method's own settings, for `config`.
-        n_classes: classes of the labelled images.
+        n_classes: classes of the labelled images, 2 or more.
         views: preset of the views that the pretext task compares ("paper" flips only).
         classifier_views: preset of the labelled images' views.
         classifier_widths: hidden layers of the classifier; () is a linear probe.
         joint: True lets the classification loss train the encoder too; False stops its gradient at the features.
-        learning_rate: of Adam.
-        protocol: the name under which the result is filed ("published", "fair", or your own).
+        learning_rate: of Adam, above 0.
 
     Attributes:
         config: everything chosen, as plain values; the record keeps it.
         history: one dict an epoch.
+        protocol: the name under which the result is filed ("published", "fair", or "custom" for a class built by hand).
+        changes: settings in which the method differs from its protocol.
+
+    Raises:
+        CourseError: a setting that cannot work; the message names it.
     """
 
-    name: str = "method"
-    title: str = "Method"
-    two_views = True
-    # (setting, what the paper says, what the public reference does, key of `config`)
-    SETTINGS: Sequence[tuple[str, str, str, str]] = ()
-    COMMON_SETTINGS: Sequence[tuple[str, str, str, str]] = (
-        ("image size", "96 x 96", "96 x 96", "image_size"),
-        ("optimiser", "Adam, rate not given", "Adam, 1e-3", "learning_rate"),
-        ("contrastive views", "section 2.2.1: crop and blur; section 3: flip", "flip, crop, jitter 0.5", "views"),
-        ("classifier's views", "not given", "flip, crop, jitter 0.2", "classifier_views"),
-        ("encoder", "3 x [2 conv 3x3 + pool], 16-32-64", "4 conv 3x3 stride 2, 128, dense 128", "encoder"),
+    name: ClassVar[str] = ""
+    title: ClassVar[str] = ""
+    colour: ClassVar[str] = "#8A8A8A"
+    """Of its lines and bars in every figure; apart from the others' with any common colour blindness."""
+    lesson: ClassVar[str] = ""
+    """The notebook that teaches it and makes its records."""
+    published: ClassVar[dict[str, Any] | None] = None
+    """Settings, `encoder` among them, with which its study had it; None where the studies have no such row."""
+    uses_unlabeled: ClassVar[bool] = True
+    """Whether a step shows it unlabelled images; without, it is given a whole batch of labelled ones."""
+    two_views: bool = True
+    """Whether the encoded views are two of one image each, which c_acc and r_acc compare."""
+
+    SETTINGS: ClassVar[Sequence[Setting]] = ()
+    COMMON_SETTINGS: ClassVar[Sequence[Setting]] = (
+        Setting("image size", "96 x 96", "96 x 96", "image_size"),
+        Setting("optimiser", "Adam, rate not given", "Adam, 1e-3", "learning_rate"),
+        Setting(
+            "contrastive views", "section 2.2.1: crop and blur; section 3: flip", "flip, crop, jitter 0.5", "views"
+        ),
+        Setting("classifier's views", "not given", "flip, crop, jitter 0.2", "classifier_views"),
+        Setting("encoder", "3 x [2 conv 3x3 + pool], 16-32-64", "4 conv 3x3 stride 2, 128, dense 128", "encoder"),
     )
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if not cls.__dict__.get("name"):
+            return  # a base of several methods, or a variant without a name of its own
+        taken = METHODS.get(cls.name)
+        if taken is not None and taken.__module__ != cls.__module__:
+            raise CourseError(
+                f"a method called '{cls.name}' is there already ({taken.__module__}): choose another name."
+            )
+        METHODS[cls.name] = cls
 
     def __init__(
         self,
         encoder: Encoder,
-        own: dict[str, Any] | None = None,
         n_classes: int = 4,
         views: str = "contrastive",
         classifier_views: str = "classification",
         classifier_widths: Sequence[int] = (),
         joint: bool = False,
         learning_rate: float = 1e-3,
-        protocol: str = "custom",
     ) -> None:
         super().__init__()
+        check_number("n_classes", n_classes, at_least=2, whole=True)
+        check_number("learning_rate", learning_rate, above=0)
+        self.save_hyperparameters(ignore=["encoder"])  # the settings of the subclass are among them
         self.encoder = encoder
         self.joint = joint
         self.classifier = Classifier(encoder.out_dim, n_classes, classifier_widths)
         self.views = make_views(views, encoder.image_size)
         self.classifier_views = make_views(classifier_views, encoder.image_size)
-        self.config: dict[str, Any] = {
-            "encoder": encoder.name,
-            "features": encoder.out_dim,
-            "image_size": encoder.image_size,
-            "n_classes": n_classes,
-            "views": views,
-            "classifier_views": classifier_views,
-            "classifier_widths": list(classifier_widths),
-            "joint": joint,
-            "learning_rate": learning_rate,
-            **(own or {}),
-        }
-        self.protocol = protocol
+        about = {"encoder": encoder.name, "features": encoder.out_dim, "image_size": encoder.image_size}
+        self.config: dict[str, Any] = {**about, **{name: plain(value) for name, value in self.hparams.items()}}
+        self.protocol = "custom"
+        self.changes: dict[str, Any] = {}
         self.history: list[dict[str, float | int | None]] = []
-        self.data: TrainingData | None = None
-        self._sums: dict[str, list[float]] = {}
         self.views_seen = 0
-        self.rows = torch.empty(0, dtype=torch.int64)
+        self.data: TrainingData | None = None
+        self.prepared: Any = None
+        self._sums: dict[str, list[float]] = {}
+        self._first: FirstWeights | None = None
+        self._weights_seed: int | None = None
+        self._versions: list[int] = []
+
+    @classmethod
+    def made_by(cls, protocol: str) -> str:
+        """The notebook that makes its records under a protocol."""
+        return cls.lesson
 
     # What a method fills in ---------------------------------------------------------------------------------------
 
-    def pretext_views(self, images: Tensor, generator: torch.Generator) -> list[Tensor]:
-        """Return the batches of views to encode, each float (B, 1, S, S): two independent draws unless overridden."""
-        return [self.views(images, generator), self.views(images, generator)]
+    def prepare(self, data: TrainingData) -> Any:
+        """Return what the method draws once before training (a list of pairs, fixed masks); it is `self.prepared` then."""
+        return None
 
-    def pretext_loss(self, features: Sequence[Tensor]) -> Tensor:
-        """Return the pretext loss, a scalar, of the encoded views, each (B, D)."""
+    def pretext_views(self, batch: Batch, generator: torch.Generator) -> Pretext:
+        """Return the views to encode: two independent draws of each image unless overridden."""
+        return Pretext([self.views(batch.images, generator), self.views(batch.images, generator)])
+
+    def pretext_loss(self, features: Sequence[Tensor], context: Any = None) -> Tensor:
+        """Return the pretext loss, a scalar, of the encoded views, each (B, D); `context` is that of `pretext_views`."""
         raise NotImplementedError
-
-    def setup_data(self, data: TrainingData) -> None:
-        """Receive the data before training starts."""
-        self.data = data
 
     # The step -----------------------------------------------------------------------------------------------------
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        assert self.data is not None
-        generator = step_generator(self.data.seed, self.global_step)
-        self.rows = batch.rows
-        views = self.pretext_views(batch.images, generator)
+        generator = step_generator(self.training_data.seed, self.global_step)
+        pretext = self.pretext_views(batch, generator)
         labeled = self.classifier_views(batch.labeled, generator)
-        sizes = [len(view) for view in views]
+        sizes = [len(view) for view in pretext.views]
         if self.joint:
             # One pass through the encoder for all views: large batches keep both cores busy.
-            features = self.encoder(torch.cat([*views, labeled]))
-            *pretext, probe = features.split([*sizes, len(labeled)])
+            features = self.encoder(torch.cat([*pretext.views, labeled]))
+            *encoded, probe = features.split([*sizes, len(labeled)])
         else:
             # The gradient stops at the classifier's features: none need be carried back through the encoder.
-            pretext = self.encoder(torch.cat(views)).split(sizes) if views else ()
+            encoded = self.encoder(torch.cat(list(pretext.views))).split(sizes) if sizes else ()
             with torch.no_grad():
                 probe = self.encoder(labeled)
         self.views_seen += sum(sizes) + len(labeled)
@@ -171,12 +223,12 @@ class Method(pl.LightningModule):
         p_loss = F.cross_entropy(scores, batch.labels)
         self.note("p_loss", p_loss)
         self.note("p_acc", (scores.argmax(1) == batch.labels).float().mean())
-        if not pretext:
+        if not sizes:
             return p_loss
-        c_loss = self.pretext_loss(pretext)
+        c_loss = self.pretext_loss(encoded, pretext.context)
         self.note("c_loss", c_loss)
         if self.two_views:
-            h1, h2 = (view.detach().float() for view in pretext)
+            h1, h2 = (view.detach().float() for view in encoded)
             self.note_agreement(h1, h2, batch_idx)
         return c_loss + p_loss
 
@@ -201,16 +253,16 @@ class Method(pl.LightningModule):
 
     def close_epoch(self, seconds: float) -> dict[str, float | int | None]:
         """Average the epoch's notes, add the accuracies on test and validation images, and append the row to `history`."""
-        assert self.data is not None
+        data = self.training_data
         row: dict[str, float | int | None] = {"epoch": self.current_epoch}
         columns = ("c_loss", "c_acc", "r_acc", "p_loss", "p_acc", "dead_features")
         for name in (*columns, *(extra for extra in self._sums if extra not in columns)):
             values = self._sums.get(name)
             row[name] = float(sum(float(value) for value in values) / len(values)) if values else None
         # The published curves follow the test images through training; nothing is ever chosen on this column.
-        row["val_p_acc"] = self.accuracy_on(self.data.test)
-        if len(self.data.validation):
-            row["validation_acc"] = self.accuracy_on(self.data.validation)
+        row["val_p_acc"] = self.accuracy_on(data.test)
+        if len(data.validation):
+            row["validation_acc"] = self.accuracy_on(data.validation)
         row["seconds"] = seconds
         self.history.append(row)
         self._sums = {}
@@ -233,10 +285,52 @@ class Method(pl.LightningModule):
 
     def accuracy_on(self, rows: Tensor) -> float | None:
         """Accuracy of the classifier on rows of the training data's corpus; None without rows."""
-        assert self.data is not None
         if not len(rows):
             return None
-        return float((self.predict(self.data.images[rows]) == self.data.labels[rows]).float().mean())
+        data = self.training_data
+        return float((self.predict(data.images[rows]) == data.labels[rows]).float().mean())
+
+    # Data and weights over a training's life ----------------------------------------------------------------------
+
+    @property
+    def training_data(self) -> TrainingData:
+        """The data while a training lasts.
+
+        Raises:
+            CourseError: no training is under way.
+        """
+        if self.data is None:
+            raise CourseError(f"{self.name or type(self).__name__} has no data: they are there while `fit` trains it.")
+        return self.data
+
+    def setup_data(self, data: TrainingData) -> None:
+        """Receive the data before training starts."""
+        self.data, self.prepared = data, self.prepare(data)
+
+    def release(self) -> None:
+        """Let go of data and trainer once training is over: a trained method keeps its weights and its history alone."""
+        self.data = self.prepared = self._trainer = None
+        self._sums = {}
+        self._versions = _versions(self)
+
+    def drawn_with(self, seed: int) -> None:
+        """Note that the weights are as drawn with `seed`, by which a key may call them."""
+        self._weights_seed, self._versions = seed, _versions(self)
+
+    @property
+    def first_weights(self) -> FirstWeights:
+        """The weights before training, remembered at the first look; new ones where somebody else has changed them since."""
+        changed = self._versions != _versions(self)
+        if self._first is None or changed:
+            self._first = FirstWeights(self, None if changed else self._weights_seed)
+            self._versions = _versions(self)
+        return self._first
+
+    def start_over(self) -> None:
+        """Go back to the first weights, with an empty history."""
+        self.first_weights.restore(self)
+        self.history, self.views_seen, self._sums = [], 0, {}
+        self._versions = _versions(self)
 
     # Lightning ----------------------------------------------------------------------------------------------------
 
@@ -246,6 +340,7 @@ class Method(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["course"] = {"history": self.history, "views_seen": self.views_seen}
+        checkpoint["hyper_parameters"] = self.config  # plain values, which a checkpoint is read with
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.history = checkpoint["course"]["history"]
@@ -257,14 +352,55 @@ class Method(pl.LightningModule):
         """Return a table: setting, "paper says", "reference does", "we chose", the last taken from `config`."""
         rows = [
             {
-                "setting": setting,
-                "paper says": paper,
-                "reference does": reference,
-                "we chose": describe(self.config[key]),
+                "setting": row.setting,
+                "paper says": row.paper,
+                "reference does": row.reference,
+                "we chose": describe(self.config[row.key]),
             }
-            for setting, paper, reference, key in (*self.COMMON_SETTINGS, *self.SETTINGS)
+            for row in (*self.COMMON_SETTINGS, *self.SETTINGS)
         ]
         return pd.DataFrame(rows).set_index("setting")
+
+
+class FirstWeights:
+    """A copy of a method's parameters and buffers before training, and what they are called in a key.
+
+    `label` is "seed N" for weights as `make_method` drew them with that seed: the same on every machine. Weights of any
+    other origin are called by their content.
+    """
+
+    def __init__(self, method: Method, seed: int | None) -> None:
+        self.seed = seed
+        self._tensors = {name: tensor.detach().clone() for name, tensor in _tensors(method).items()}
+        if seed is None:
+            arrays = [tensor.float().cpu().numpy() for _, tensor in sorted(self._tensors.items())]
+            self.label = f"content {validity.digest(*map(np.ascontiguousarray, arrays))}"
+        else:
+            self.label = f"seed {seed}"
+
+    @torch.no_grad()
+    def restore(self, method: Method) -> None:
+        """Copy the weights back into `method`."""
+        for name, tensor in _tensors(method).items():
+            tensor.copy_(self._tensors[name])
+
+
+def _tensors(method: Method) -> dict[str, Tensor]:
+    return {**dict(method.named_parameters()), **dict(method.named_buffers())}
+
+
+def _versions(method: Method) -> list[int]:
+    """How often each tensor was written to: PyTorch counts it, and so tells untouched weights from changed ones."""
+    return [tensor._version for tensor in _tensors(method).values()]
+
+
+def plain(value: Any) -> Any:
+    """A setting as JSON knows it: tuples become lists, dataclasses dicts."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if isinstance(value, dict):
+        return {name: plain(item) for name, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def describe(value: Any) -> str:

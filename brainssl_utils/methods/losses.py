@@ -6,7 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from brainssl_utils.errors import CourseError
+from brainssl_utils.checks import check_number
+
+NEGATIVES = ("all", "cross")
+"""Which other views repel: all of both sets (NT-Xent), or those of the other set alone."""
 
 
 class CrossViewLoss(nn.Module):
@@ -24,8 +27,7 @@ class CrossViewLoss(nn.Module):
 
     def __init__(self, temperature: float = 0.1) -> None:
         super().__init__()
-        if temperature <= 0:
-            raise CourseError(f"temperature is {temperature}, but must be above 0; 0.1 is usual.")
+        check_number("temperature", temperature, above=0)
         self.temperature = temperature
 
     def forward(self, z1: Tensor, z2: Tensor) -> Tensor:
@@ -49,8 +51,8 @@ class PairLoss(nn.Module):
 
     def __init__(self, margin: float | None = 1.0, normalize: bool = True) -> None:
         super().__init__()
-        if margin is not None and margin <= 0:
-            raise CourseError(f"margin is {margin}, but must be above 0 (or None for the published squared distance).")
+        if margin is not None:
+            check_number("margin", margin, above=0)
         self.margin, self.normalize = margin, normalize
 
     def distance(self, z1: Tensor, z2: Tensor) -> Tensor:

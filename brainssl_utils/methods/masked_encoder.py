@@ -9,9 +9,9 @@ import torch
 from lightly.loss import NTXentLoss
 from torch import Tensor
 
-from brainssl_utils.errors import CourseError
+from brainssl_utils.checks import check_choice, check_number
 from brainssl_utils.methods import masks
-from brainssl_utils.methods.base import Method, TrainingData, project
+from brainssl_utils.methods.base import Batch, Method, Pretext, Setting, TrainingData, project
 from brainssl_utils.networks import Decoder, Encoder, ProjectionHead
 from brainssl_utils.views import to_float
 
@@ -31,25 +31,24 @@ class MaskedEncoder(Method):
             rewards copying what was visible.
         redraw: a fresh mask at every step; False draws one mask an image for good, as published.
         contrast: weight of a second task beside the repair, 0 or more: a second view of the image, with a mask of its own
-            (the same one without `redraw`), must be recognised among all others (NT-Xent), as in a contrastive masked
-            autoencoder (CAN, Mishra et al. 2022). Only the first view is repaired: the decoder is the slowest part.
-            0 leaves the task out.
-        temperature: of NT-Xent.
-        head_widths: layers of its projection head.
+            (the same one without `redraw`), must be recognised among all others (NT-Xent, temperature 0.1, a head of
+            256-128-64), as in a contrastive masked autoencoder (CAN, Mishra et al. 2022). Only the first view is
+            repaired: the decoder is the slowest part. 0 leaves the task out.
         **settings: see `Method`; `views` is what an image goes through before it is masked, "classification" by default,
             and "contrastive" with a contrast.
 
     Raises:
-        CourseError: an unknown mask or loss, or a negative contrast.
+        CourseError: a setting that cannot work.
     """
 
-    name, title = "masked_encoder", "Masked encoder"
+    name, title, colour, lesson = "masked_encoder", "Masked encoder", "#56B4E9", "03_masked_encoder"
+    published = {"encoder": "paper", "views": "none", "mask": "rectangle", "loss_on": "whole", "redraw": False}
     two_views = False
     SETTINGS = (
-        ("mask", "-", "one rectangle, 5-29 px", "mask"),
-        ("loss measured on", "-", "whole image", "loss_on"),
-        ("mask redrawn every step", "-", "no", "redraw"),
-        ("weight of a contrast beside the repair", "-", "0", "contrast"),
+        Setting("mask", "-", "one rectangle, 5-29 px", "mask"),
+        Setting("loss measured on", "-", "whole image", "loss_on"),
+        Setting("mask redrawn every step", "-", "no", "redraw"),
+        Setting("weight of a contrast beside the repair", "-", "0", "contrast"),
     )
 
     def __init__(
@@ -61,41 +60,27 @@ class MaskedEncoder(Method):
         loss_on: str = "hidden",
         redraw: bool = True,
         contrast: float = 0.0,
-        temperature: float = 0.1,
-        head_widths: Sequence[int] = (256, 128, 64),
         **settings: Any,
     ) -> None:
-        if mask not in MASKS:
-            raise CourseError(f"unknown mask '{mask}'. Choose one of: {', '.join(MASKS)}.")
-        if loss_on not in LOSSES:
-            raise CourseError(f"loss_on is '{loss_on}'. Choose one of: {', '.join(LOSSES)}.")
-        if contrast < 0:
-            raise CourseError(f"contrast={contrast}: give a weight of 0 (repair alone) or more.")
-        own = {
-            "mask": mask,
-            "sides": list(sides) if sides else None,
-            "share": list(share),
-            "loss_on": loss_on,
-            "redraw": redraw,
-            "contrast": contrast,
-            "temperature": temperature,
-            "head_widths": list(head_widths),
-        }
-        super().__init__(encoder, own, **{"views": "contrastive" if contrast else "classification", **settings})
+        check_choice("mask", mask, MASKS)
+        check_choice("loss_on", loss_on, LOSSES)
+        check_number("contrast", contrast, at_least=0)
+        super().__init__(encoder, **{"views": "contrastive" if contrast else "classification", **settings})
         self.decoder = Decoder(encoder)
         self.two_views = contrast > 0
         if self.two_views:
-            self.projection_head = ProjectionHead(encoder.out_dim, head_widths, last_relu=False)
-            self.agreement = NTXentLoss(temperature)
+            self.projection_head = ProjectionHead(encoder.out_dim, last_relu=False)
+            self.agreement = NTXentLoss(temperature=0.1)
         self._sides, self._share = sides, share
-        self._target: Tensor | None = None
-        self._hidden: Tensor | None = None
-        self._fixed: Tensor | None = None
+        self.draw_masks(
+            1, torch.Generator()
+        )  # sides and shares that do not fit the image are refused here, not at the first step
 
-    def setup_data(self, data: TrainingData) -> None:
-        super().setup_data(data)
-        if not self.config["redraw"]:
-            self._fixed = self.draw_masks(len(data.images), torch.Generator().manual_seed(data.seed))
+    def prepare(self, data: TrainingData) -> Tensor | None:
+        """Draw one mask an image for good, as published, unless masks are redrawn at every step."""
+        if self.config["redraw"]:
+            return None
+        return self.draw_masks(len(data.images), torch.Generator().manual_seed(data.seed))
 
     def draw_masks(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Draw `n` masks, bool (n, 1, S, S), True where hidden."""
@@ -104,25 +89,27 @@ class MaskedEncoder(Method):
             return masks.one_rectangle(n, size, self._sides, generator)
         return masks.blocks(n, size, self._share, generator=generator)
 
-    def pretext_views(self, images: Tensor, generator: torch.Generator) -> list[Tensor]:
-        views = [self.views(images, generator) for _ in range(1 + self.two_views)]
-        hidden = [self._step_masks(len(images), generator).to(images.device) for _ in views]
-        self._target, self._hidden = views[0], hidden[0]
-        return [view.masked_fill(mask, 0) for view, mask in zip(views, hidden)]
+    def pretext_views(self, batch: Batch, generator: torch.Generator) -> Pretext:
+        """Draw the views and hide a part of each; the context is the first one whole, and where it was hidden."""
+        views = [self.views(batch.images, generator) for _ in range(1 + self.two_views)]
+        hidden = [self._step_masks(batch, generator).to(batch.images.device) for _ in views]
+        return Pretext([view.masked_fill(mask, 0) for view, mask in zip(views, hidden)], (views[0], hidden[0]))
 
-    def _step_masks(self, n: int, generator: torch.Generator) -> Tensor:
-        return self.draw_masks(n, generator) if self._fixed is None else self._fixed[self.rows.cpu()]
+    def _step_masks(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        return (
+            self.draw_masks(len(batch.images), generator) if self.prepared is None else self.prepared[batch.rows.cpu()]
+        )
 
-    def pretext_loss(self, features: Sequence[Tensor]) -> Tensor:
-        assert self._target is not None and self._hidden is not None
+    def pretext_loss(self, features: Sequence[Tensor], context: Any = None) -> Tensor:
+        target, hidden = context
         # No sigmoid: most of a scan is black, and a sigmoid driven to 0 there has no slope left to come back by.
         repaired = self.decoder(features[0]).float()
         projections = project(self.projection_head, features) if self.two_views else ()
         with self.in_float32():
-            error = (repaired - self._target).square()
-            hidden = error[self._hidden].mean()
-            self.note("hidden_error", hidden)
-            loss = hidden if self.config["loss_on"] == "hidden" else error.mean()
+            error = (repaired - target).square()
+            hidden_error = error[hidden].mean()
+            self.note("hidden_error", hidden_error)
+            loss = hidden_error if self.config["loss_on"] == "hidden" else error.mean()
             if projections:
                 agreement = self.agreement(*projections)
                 self.note("contrast_loss", agreement)

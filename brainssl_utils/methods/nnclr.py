@@ -10,40 +10,39 @@ from lightly.loss import NTXentLoss
 from lightly.models.modules import NNCLRPredictionHead, NNMemoryBankModule
 from torch import Tensor, nn
 
-from brainssl_utils.errors import CourseError
-from brainssl_utils.methods.base import Method, project
-from brainssl_utils.methods.losses import CrossViewLoss
-from brainssl_utils.methods.simclr import HEAD, TEMPERATURE
-from brainssl_utils.networks import Encoder, ProjectionHead
+from brainssl_utils.checks import check_choice, check_number
+from brainssl_utils.methods.base import Setting, project
+from brainssl_utils.methods.losses import NEGATIVES, CrossViewLoss
+from brainssl_utils.methods.two_views import CLASSIFIER, HEAD, REFERENCE, TEMPERATURE, TwoViewMethod
+from brainssl_utils.networks import Encoder
 
 
-class NNCLR(Method):
+class NNCLR(TwoViewMethod):
     """NNCLR (Dwibedi et al. 2021, eq. 2-4).
 
     Args:
         encoder: the encoder to train.
-        temperature: divides the cosine similarities.
-        queue_size: embeddings kept as support set. Longer than the training set, it hands an image its own older
-            embedding as its neighbour.
+        temperature: divides the cosine similarities; above 0.
+        queue_size: embeddings kept as support set, 2 or more. Longer than the training set, it hands an image its own
+            older embedding as its neighbour.
         predictor: a prediction head after the projection, as in the NNCLR paper; the public reference has none.
         straight_through: lets the neighbour's gradient reach the view it replaces, as the reference does.
         negatives: "cross" is the paper's form; "all" is Lightly's NT-Xent, which adds neighbour-neighbour pairs.
-        head_widths, head_relu: the projection head.
-        **settings: see `Method`.
+        **settings: see `TwoViewMethod` and `Method`.
 
     Raises:
-        CourseError: a queue of less than two, or an unknown `negatives`.
+        CourseError: a setting that cannot work.
     """
 
-    name, title = "nnclr", "NNCLR"
+    name, title, colour, lesson = "nnclr", "NNCLR", "#009E73", "06_nnclr"
+    published = {**REFERENCE, "queue_size": 10_000, "predictor": False, "straight_through": True}
     SETTINGS = (
         TEMPERATURE,
-        ("queue length", "not given", "10 000", "queue_size"),
-        ("prediction head", "not mentioned", "none", "predictor"),
-        ("straight-through gradient", "not mentioned", "yes", "straight_through"),
+        Setting("queue length", "not given", "10 000", "queue_size"),
+        Setting("prediction head", "not mentioned", "none", "predictor"),
+        Setting("straight-through gradient", "not mentioned", "yes", "straight_through"),
         HEAD,
-        ("classifier", "dense 256-128-4", "one linear layer", "classifier_widths"),
-        ("classifier's gradient reaches the encoder", "not said", "no", "joint"),
+        *CLASSIFIER,
     )
 
     def __init__(
@@ -54,25 +53,12 @@ class NNCLR(Method):
         predictor: bool = True,
         straight_through: bool = False,
         negatives: str = "cross",
-        head_widths: Sequence[int] = (256, 128, 64),
-        head_relu: bool = False,
         **settings: Any,
     ) -> None:
-        if queue_size < 2:
-            raise CourseError(f"queue_size is {queue_size}, but a support set needs at least 2 embeddings.")
-        if negatives not in ("all", "cross"):
-            raise CourseError(f"negatives is '{negatives}': choose 'cross' (the paper's form) or 'all' (NT-Xent).")
-        own = {
-            "temperature": temperature,
-            "queue_size": queue_size,
-            "predictor": predictor,
-            "straight_through": straight_through,
-            "negatives": negatives,
-            "head_widths": list(head_widths),
-            "head_relu": head_relu,
-        }
-        super().__init__(encoder, own, **settings)
-        self.projection_head = ProjectionHead(encoder.out_dim, head_widths, head_relu)
+        check_number("temperature", temperature, above=0)
+        check_number("queue_size", queue_size, at_least=2, whole=True)
+        check_choice("negatives", negatives, NEGATIVES)
+        super().__init__(encoder, **settings)
         width = self.projection_head.out_dim
         self.prediction_head: nn.Module = NNCLRPredictionHead(width, 4 * width, width) if predictor else nn.Identity()
         self.queue = NNMemoryBankModule(size=(queue_size, width))
@@ -84,7 +70,7 @@ class NNCLR(Method):
         nearest = self.queue(projections.detach(), update=update)
         return projections + (nearest - projections).detach() if self.straight_through else nearest
 
-    def pretext_loss(self, features: Sequence[Tensor]) -> Tensor:
+    def pretext_loss(self, features: Sequence[Tensor], context: Any = None) -> Tensor:
         z1, z2 = project(self.projection_head, features)
         p1, p2 = project(self.prediction_head, (z1, z2))
         with self.in_float32():

@@ -16,10 +16,11 @@ class ProposedModel(SimCLR):
 
     Args:
         encoder: the encoder to train.
-        **settings: see `SimCLR` and `Method`; the defaults here are the study's.
+        **settings: see `SimCLR`, `TwoViewMethod` and `Method`; the defaults here are the study's.
     """
 
-    name, title = "proposed_model", "Proposed model"
+    name, title, colour, lesson = "proposed_model", "Proposed model", "#D55E00", "07_proposed_model"
+    published = {"encoder": "paper", "views": "paper", "classifier_views": "paper"}
 
     def __init__(self, encoder: Encoder, **settings: Any) -> None:
         super().__init__(encoder, **{"joint": True, "classifier_widths": (256, 128), "head_relu": True, **settings})

@@ -8,61 +8,42 @@ from typing import Any
 from lightly.loss import NTXentLoss
 from torch import Tensor
 
-from brainssl_utils.errors import CourseError
-from brainssl_utils.methods.base import Method, project
-from brainssl_utils.methods.losses import CrossViewLoss
-from brainssl_utils.networks import Encoder, ProjectionHead
-
-TEMPERATURE = ("temperature", "0.1", "0.1", "temperature")
-HEAD = ("projection head", "dense 256-128-64, ReLU after each", "dense 128, ReLU, dense 128", "head_widths")
+from brainssl_utils.checks import check_choice, check_number
+from brainssl_utils.methods.base import Setting, project
+from brainssl_utils.methods.losses import NEGATIVES, CrossViewLoss
+from brainssl_utils.methods.two_views import CLASSIFIER, HEAD, REFERENCE, TEMPERATURE, TwoViewMethod
+from brainssl_utils.networks import Encoder
 
 
-class SimCLR(Method):
+class SimCLR(TwoViewMethod):
     """SimCLR (Chen et al. 2020, eq. 1): NT-Xent on the projections of two views.
 
     Args:
         encoder: the encoder to train.
-        temperature: divides the cosine similarities.
-        head_widths: layers of the projection head.
-        head_relu: whether the head's last layer ends in ReLU, as the study's does.
+        temperature: divides the cosine similarities; above 0.
         negatives: "all" is NT-Xent (2N - 2 negatives); "cross" the reference's form (the other view's N - 1).
-        **settings: see `Method`.
+        **settings: see `TwoViewMethod` and `Method`.
 
     Raises:
-        CourseError: `negatives` is neither.
+        CourseError: a setting that cannot work.
     """
 
-    name, title = "simclr", "SimCLR"
+    name, title, colour, lesson = "simclr", "SimCLR", "#0072B2", "04_simclr"
+    published = {**REFERENCE, "negatives": "cross"}
     SETTINGS = (
         TEMPERATURE,
         HEAD,
-        ("negatives", "all 2N (eq. 1, with z_k for z_j)", "the other view's", "negatives"),
-        ("classifier", "dense 256-128-4", "one linear layer", "classifier_widths"),
-        ("classifier's gradient reaches the encoder", "not said", "no", "joint"),
+        Setting("negatives", "all 2N (eq. 1, with z_k for z_j)", "the other view's", "negatives"),
+        *CLASSIFIER,
     )
 
-    def __init__(
-        self,
-        encoder: Encoder,
-        temperature: float = 0.1,
-        head_widths: Sequence[int] = (256, 128, 64),
-        head_relu: bool = False,
-        negatives: str = "all",
-        **settings: Any,
-    ) -> None:
-        if negatives not in ("all", "cross"):
-            raise CourseError(f"negatives is '{negatives}': choose 'all' (NT-Xent) or 'cross' (the other view's only).")
-        own = {
-            "temperature": temperature,
-            "head_widths": list(head_widths),
-            "head_relu": head_relu,
-            "negatives": negatives,
-        }
-        super().__init__(encoder, own, **settings)
-        self.projection_head = ProjectionHead(encoder.out_dim, head_widths, head_relu)
+    def __init__(self, encoder: Encoder, temperature: float = 0.1, negatives: str = "all", **settings: Any) -> None:
+        check_number("temperature", temperature, above=0)
+        check_choice("negatives", negatives, NEGATIVES)
+        super().__init__(encoder, **settings)
         self.loss = NTXentLoss(temperature) if negatives == "all" else CrossViewLoss(temperature)
 
-    def pretext_loss(self, features: Sequence[Tensor]) -> Tensor:
+    def pretext_loss(self, features: Sequence[Tensor], context: Any = None) -> Tensor:
         z1, z2 = project(self.projection_head, features)
         with self.in_float32():
             return self.loss(z1, z2)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from brainssl_utils.methods.base import Method
+from brainssl_utils.errors import CourseError
+from brainssl_utils.methods.base import Batch, Method, Pretext, Setting
 from brainssl_utils.networks import Encoder
 
 
@@ -17,14 +17,25 @@ class Supervised(Method):
     Args:
         encoder: the encoder to train.
         **settings: see `Method`; `joint` is True, since nothing else would train the encoder.
+
+    Raises:
+        CourseError: a setting that cannot work, `joint=False` among them.
     """
 
-    name, title = "supervised", "Supervised"
+    name, title, colour, lesson = "supervised", "Supervised", "#000000", "07_proposed_model"
+    published = {"encoder": "paper", "classifier_views": "paper", "classifier_widths": (256, 128)}
+    uses_unlabeled = False
     two_views = False
-    SETTINGS = (("classifier", "dense 256-128-4", "one linear layer", "classifier_widths"),)
+    SETTINGS = (Setting("classifier", "dense 256-128-4", "one linear layer", "classifier_widths"),)
 
     def __init__(self, encoder: Encoder, **settings: Any) -> None:
-        super().__init__(encoder, **{**settings, "joint": True})
+        if not settings.get("joint", True):
+            raise CourseError("joint is False: a supervised encoder learns from its classifier alone. Leave joint out.")
+        super().__init__(encoder, **{"joint": True, **settings})
 
-    def pretext_views(self, images: Tensor, generator: torch.Generator) -> list[Tensor]:
-        return []
+    @classmethod
+    def made_by(cls, protocol: str) -> str:
+        return "01_data_merging" if protocol == "fair" else cls.lesson
+
+    def pretext_views(self, batch: Batch, generator: torch.Generator) -> Pretext:
+        return Pretext([])

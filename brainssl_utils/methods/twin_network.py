@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from brainssl_utils.checks import check_choice, check_number
 from brainssl_utils.errors import CourseError
-from brainssl_utils.methods.base import Method, TrainingData, project
+from brainssl_utils.methods.base import Batch, Method, Pretext, Setting, TrainingData, project
 from brainssl_utils.methods.losses import PairLoss
 from brainssl_utils.networks import Encoder, ProjectionHead
 
@@ -23,7 +24,7 @@ class TwinNetwork(Method):
         encoder: the encoder to train.
         pairs: where pairs come from. "labels": two images of one class against two of different classes, as the second
             project does it; this is supervised learning. "views": two views of one image against views of two images;
-            no label is read. "views_clean": the same, with duplicates and images of one patient kept out of the negatives.
+            no label is read. "views_clean": the same, with copies and images of one patient kept out of the negatives.
         n_pairs: positive pairs, and as many negative ones; the second project has 2000 of each.
         margin: see `PairLoss`; None is the published squared distance.
         normalize: see `PairLoss`.
@@ -31,14 +32,15 @@ class TwinNetwork(Method):
         **settings: see `Method`.
 
     Raises:
-        CourseError: an unknown kind of pairs, or less than one pair.
+        CourseError: a setting that cannot work.
     """
 
-    name, title = "twin_network", "Twin network"
+    name, title, colour, lesson = "twin_network", "Twin network", "#CC79A7", "02_twin_networks"
+    published = {"encoder": "paper", "views": "none", "pairs": "labels", "margin": None, "normalize": False}
     SETTINGS = (
-        ("pairs", "2000 positive, 2000 negative", "drawn from class labels", "pairs"),
-        ("pairs of each kind", "2000", "2000", "n_pairs"),
-        ("margin", "not given", "none: squared distance", "margin"),
+        Setting("pairs", "2000 positive, 2000 negative", "drawn from class labels", "pairs"),
+        Setting("pairs of each kind", "2000", "2000", "n_pairs"),
+        Setting("margin", "not given", "none: squared distance", "margin"),
     )
 
     def __init__(
@@ -51,42 +53,32 @@ class TwinNetwork(Method):
         head_widths: Sequence[int] = (128, 64),
         **settings: Any,
     ) -> None:
-        if pairs not in PAIRS:
-            raise CourseError(f"unknown pairs '{pairs}'. Choose one of: {', '.join(PAIRS)}.")
-        if n_pairs < 1:
-            raise CourseError(f"n_pairs is {n_pairs}, but must be at least 1.")
-        own = {
-            "pairs": pairs,
-            "n_pairs": n_pairs,
-            "margin": margin,
-            "normalize": normalize,
-            "head_widths": list(head_widths),
-        }
-        super().__init__(encoder, own, **settings)
+        check_choice("pairs", pairs, PAIRS)
+        check_number("n_pairs", n_pairs, at_least=1, whole=True)
+        super().__init__(encoder, **settings)
         self.projection_head = ProjectionHead(encoder.out_dim, head_widths, last_relu=False)
         self.loss = PairLoss(margin, normalize)
-        self._pairs: tuple[Tensor, Tensor, Tensor] | None = None
-        self._same: Tensor | None = None
 
-    def setup_data(self, data: TrainingData) -> None:
-        super().setup_data(data)
-        self._pairs = draw_pairs(data, self.config["pairs"], self.config["n_pairs"], data.seed)
+    def prepare(self, data: TrainingData) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw the list of pairs, once for the whole training (see `draw_pairs`)."""
+        return draw_pairs(data, self.config["pairs"], self.config["n_pairs"], data.seed)
 
-    def pretext_views(self, images: Tensor, generator: torch.Generator) -> list[Tensor]:
-        """Draw a step's pairs from the list (the batch's own images only say how many), and one view of each image."""
-        assert self._pairs is not None and self.data is not None
-        first, second, same = self._pairs
-        chosen = torch.randint(len(same), (len(images),), generator=generator)
-        self._same = same[chosen].to(self.device)
-        pair = (self.data.images[first[chosen]], self.data.images[second[chosen]])
-        return [self.views(image.to(self.device), generator) for image in pair]
+    def pretext_views(self, batch: Batch, generator: torch.Generator) -> Pretext:
+        """Draw a step's pairs from the list (the batch's own images only say how many), and one view of each image.
 
-    def pretext_loss(self, features: Sequence[Tensor]) -> Tensor:
-        assert self._same is not None
+        The context is (B,) bool: whether the two belong together.
+        """
+        first, second, same = self.prepared
+        chosen = torch.randint(len(same), (len(batch.images),), generator=generator)
+        images = self.training_data.images
+        pair = (images[first[chosen]], images[second[chosen]])
+        return Pretext([self.views(image.to(self.device), generator) for image in pair], same[chosen].to(self.device))
+
+    def pretext_loss(self, features: Sequence[Tensor], context: Any = None) -> Tensor:
         z1, z2 = project(self.projection_head, features)
         with self.in_float32():
-            self.note("pair_acc", self.pair_accuracy(z1, z2, self._same))
-            return self.loss(z1, z2, self._same)
+            self.note("pair_acc", self.pair_accuracy(z1, z2, context))
+            return self.loss(z1, z2, context)
 
     def pair_accuracy(self, z1: Tensor, z2: Tensor, same: Tensor) -> Tensor:
         """Share of pairs on the right side of half the margin (of 0.5 squared where there is no margin)."""
@@ -107,7 +99,7 @@ def draw_pairs(data: TrainingData, kind: str, n: int, seed: int) -> tuple[Tensor
         rows of the first images (2n,), rows of the second images (2n,), same (2n,) bool, True for positives.
 
     Raises:
-        CourseError: the pool holds no such pair (a single class, or a single duplicate group).
+        CourseError: the pool holds no such pair (a single class, or a single group of copies).
     """
     generator = torch.Generator().manual_seed(seed)
     pool = data.pool

@@ -11,8 +11,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from brainssl_utils.methods import method_title
 from brainssl_utils.plots.base import CLASS_COLOURS, METHOD_COLOURS, PALETTE, new_figure, tidy
-from brainssl_utils.results.published import method_title
 
 ACCURACIES = {
     "c_acc": "c_acc: contrastive",

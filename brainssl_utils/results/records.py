@@ -16,29 +16,11 @@ import pandas as pd
 from brainssl_utils.errors import CourseError
 from brainssl_utils.files import write_json
 from brainssl_utils.intervals import t_interval
-from brainssl_utils.results.provenance import environment, git_commit, host
-from brainssl_utils.results.published import PUBLISHED, PUBLISHED_SECOND, TEST_IMAGES, method_title, published_intervals
+from brainssl_utils.methods import METHODS, method_title
+from brainssl_utils.results.published import PUBLISHED
 
-__all__ = [
-    "PUBLISHED",
-    "PUBLISHED_SECOND",
-    "SCHEMA_VERSION",
-    "TEST_IMAGES",
-    "environment",
-    "git_commit",
-    "host",
-    "method_title",
-    "published_intervals",
-    "read_record",
-    "read_records",
-    "records_table",
-    "select",
-    "summarise",
-    "table2",
-    "write_record",
-]
-
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""1: keys counted threads and source files, names left out corpus and labels, no predictions. Still read."""
 FIELDS: dict[str, type] = {
     "method": str, "protocol": str, "split": str, "profile": str, "seed": int,
     "data": dict, "config": dict, "history": list, "test": dict,
@@ -79,9 +61,9 @@ def read_record(path: str | Path) -> dict[str, Any]:
         raise CourseError(f"{path} is damaged ({error}). Delete it and train that model again.") from error
     if not isinstance(record, dict) or "schema" not in record:
         raise CourseError(f"{path} is not a record of this course. Move it out of the folder.")
-    if record["schema"] != SCHEMA_VERSION:
+    if record["schema"] not in (1, SCHEMA_VERSION):
         raise CourseError(
-            f"{path} has record schema {record['schema']}, this version of the course reads {SCHEMA_VERSION}. "
+            f"{path} has record schema {record['schema']}, this version of the course reads 1 and {SCHEMA_VERSION}. "
             "Train that model again, or use the version that wrote it."
         )
     wrong = [field for field in FIELDS if not isinstance(record.get(field), FIELDS[field])]
@@ -97,7 +79,8 @@ def read_records(source: str | Path | Iterable[str | Path]) -> list[dict[str, An
         source: a record file, a run's folder (its `records` folder is read), a folder of records, or several of these.
 
     Returns:
-        the records, by file name within each source; the same file named twice is read once.
+        the records, by file name within each source; the same file named twice is read once, and a folder's record
+        from an earlier version of the course is passed over where one of today's tells of the same training.
 
     Raises:
         CourseError: a source does not exist or holds no record; a file is damaged, is not a record, or has another
@@ -110,18 +93,18 @@ def read_records(source: str | Path | Iterable[str | Path]) -> list[dict[str, An
             paths.setdefault(path.resolve(), path)
     if not paths:
         raise CourseError("read_records: no file or folder was given.")
-    return [read_record(path) for path in paths.values()]
+    return _current([read_record(path) for path in paths.values()])
 
 
-MAKERS = {
-    "twin_network": "02_twin_networks",
-    "masked_encoder": "03_masked_encoder",
-    "simclr": "04_simclr",
-    "barlow_twins": "05_barlow_twins",
-    "nnclr": "06_nnclr",
-    "proposed_model": "07_proposed_model",
-}
-"""The notebook that makes a method's records; supervised ones come from 01 (fair) and 07 (published)."""
+def _current(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without those of an older schema that one of today's stands for: counted twice, they would tighten an interval."""
+
+    def training(record: dict[str, Any]) -> tuple[Any, ...]:
+        about = [record.get(name) for name in ("method", "tag", "protocol", "split", "profile", "seed")]
+        return (*about, _reach(record, "data.name"), _labels(record))
+
+    today = {training(record) for record in records if record["schema"] == SCHEMA_VERSION}
+    return [record for record in records if record["schema"] == SCHEMA_VERSION or training(record) not in today]
 
 
 def select(
@@ -139,9 +122,9 @@ def select(
     wanted = (method, protocol, split, tag)
     found = [r for r in records if (r["method"], r["protocol"], r["split"], r.get("tag") or "") == wanted]
     if not found:
-        maker = MAKERS.get(method, "07_proposed_model" if protocol == "published" else "01_data_merging")
         described = ", ".join(part for part in (method, tag, protocol, f"split {split}") if part)
-        raise CourseError(f"no record of {described}. Run notebook {maker} first, with the same run_dir.")
+        maker = f"notebook {METHODS[method].made_by(protocol)}" if method in METHODS else "what trains it"
+        raise CourseError(f"no record of {described}. Run {maker} first, with the same run_dir.")
     return sorted(found, key=lambda record: record["seed"])
 
 

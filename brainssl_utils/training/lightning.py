@@ -1,17 +1,23 @@
-"""What the course adds to Lightning: its epochs closed and shown, Ctrl-C as usual, its notices kept quiet."""
+"""What the course adds to Lightning: its epochs closed and shown, checkpoints written whole, Ctrl-C as usual."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import signal
 import time
+import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 from tqdm import tqdm
 
+from brainssl_utils.files import atomic_path
 from brainssl_utils.methods.base import Method
 
 
@@ -28,7 +34,6 @@ class Epochs(Callback):
             total=epochs, desc=title, unit="epoch", disable=not show, file=None, dynamic_ncols=False, ncols=100
         )
         self.start = 0.0
-        self.seconds = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.bar.update(trainer.current_epoch - self.bar.n)
@@ -37,7 +42,8 @@ class Epochs(Callback):
         self.start = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        assert isinstance(pl_module, Method)
+        if not isinstance(pl_module, Method):
+            raise TypeError(f"Epochs closes the epochs of a Method, not of a {type(pl_module).__name__}.")
         row = pl_module.close_epoch(time.perf_counter() - self.start)
         shown = {key: f"{row[key]:.2f}" for key in ("c_loss", "c_acc", "p_acc") if row.get(key) is not None}
         self.bar.set_postfix(shown, refresh=False)
@@ -51,14 +57,39 @@ class Epochs(Callback):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        self.taken_up = [*checkpoint["taken_up"], checkpoint["epoch"] + 1]
+        epoch = checkpoint["epoch"] + 1
+        went_on = epoch < (trainer.max_epochs or 0)
+        self.taken_up = [*checkpoint["taken_up"], *([epoch] if went_on else [])]
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self.bar.close()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.bar.close()
 
 
+class WholeCheckpoints(TorchCheckpointIO):
+    """Checkpoints written to a temporary name beside their target and moved over it: whole or not at all."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        with atomic_path(Path(path)) as temporary:
+            torch.save(checkpoint, temporary)
+
+
+def read_checkpoint(path: Path, key: str) -> dict[str, Any] | None:
+    """Return the checkpoint of the training `key`; None where there is none, or it is damaged or another's."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # torch raises a dozen kinds for a file that was cut short
+        print(f"{path} is damaged ({type(error).__name__}) and counts as absent.")
+        return None
+    return content if isinstance(content, dict) and content.get("key") == key else None
+
+
 @contextlib.contextmanager
-def usual_ctrl_c(trainer: pl.Trainer, name: str) -> Iterator[None]:
+def usual_ctrl_c(trainer: pl.Trainer, message: str) -> Iterator[None]:
     """Make Ctrl-C a KeyboardInterrupt again: Lightning exits the process instead, and ignores the signal from then on."""
     handler = signal.getsignal(signal.SIGINT)
     try:
@@ -67,24 +98,19 @@ def usual_ctrl_c(trainer: pl.Trainer, name: str) -> Iterator[None]:
         if not trainer.interrupted:
             raise
         signal.signal(signal.SIGINT, handler or signal.default_int_handler)
-        raise KeyboardInterrupt(f"training of {name} was interrupted; call again to continue") from None
+        raise KeyboardInterrupt(message) from None
 
 
-class quiet_lightning:
+@contextlib.contextmanager
+def quiet_lightning() -> Iterator[None]:
     """Keep Lightning's notices about devices and data loaders, which say nothing here, out of the notebook."""
-
-    def __enter__(self) -> None:
-        import logging
-        import warnings
-
-        self.logger = logging.getLogger("pytorch_lightning")
-        self.level = self.logger.level
-        self.logger.setLevel(logging.ERROR)
-        self.warnings = warnings.catch_warnings()
-        self.warnings.__enter__()
-        warnings.filterwarnings("ignore", module="pytorch_lightning")
-        warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
-
-    def __exit__(self, *error: object) -> None:
-        self.logger.setLevel(self.level)
-        self.warnings.__exit__(None, None, None)
+    logger = logging.getLogger("pytorch_lightning")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="pytorch_lightning")
+            warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
+            yield
+    finally:
+        logger.setLevel(level)

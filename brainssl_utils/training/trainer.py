@@ -2,118 +2,193 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
-import pandas as pd
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
-from torch import Tensor
 
+from brainssl_utils import validity
 from brainssl_utils.compute import hardware
 from brainssl_utils.data.corpus import Corpus
 from brainssl_utils.data.splits.leakage import leakage
-from brainssl_utils.data.splits.split import Split
+from brainssl_utils.data.splits.split import Rows, Split
 from brainssl_utils.errors import CourseError
 from brainssl_utils.evaluation.features import FeatureBank
 from brainssl_utils.evaluation.protocol import evaluate
 from brainssl_utils.evaluation.reports import check_rows, test_report
 from brainssl_utils.files import check_writable
-from brainssl_utils.methods.base import Batch, Method, TrainingData
+from brainssl_utils.methods.base import Method, TrainingData
 from brainssl_utils.results import records
 from brainssl_utils.results.provenance import environment, git_commit, host
-from brainssl_utils.sampling import endless
 from brainssl_utils.settings import Profile, get_profile
-from brainssl_utils.training.lightning import Epochs, quiet_lightning, usual_ctrl_c
+from brainssl_utils.training.batches import Batches, training_data
+from brainssl_utils.training.lightning import Epochs, WholeCheckpoints, quiet_lightning, read_checkpoint, usual_ctrl_c
+from brainssl_utils.training.run import Run, RunFiles, load_weights
 
 
-@dataclass
-class Run:
-    """A finished training.
+class FitOptions(TypedDict, total=False):
+    """What else `fit` takes, by name.
 
     Attributes:
-        method: the trained method, on the CPU, in evaluation mode.
-        record: everything the record file holds (DESIGN of records: `brainssl_utils.records`).
-        path: the record's file, None when `fit` was given no folder.
+        labels: rows whose labels may be used; the split's `train` by default.
+        tag: added to the record's name, to tell apart trainings that differ in a setting of the method; by default the
+            settings in which the method differs from its protocol.
+        probes: which readings of the frozen features go into the record beside the classifier's own test report;
+            "linear" and "knn" by default.
+        progress: show a bar, one step an epoch, and say what is taken up or replaced; True by default.
+        tune_process: let `compute.hardware.prepare` set this process up for speed (how freed memory is kept, huge
+            pages): True, False, or None for what the environment variable BRAINSSL_TUNE says, on by default.
+    """
+
+    labels: Rows | None
+    tag: str
+    probes: Sequence[str]
+    progress: bool
+    tune_process: bool | None
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """One training: all that decides its numbers, and what they are called and kept under.
+
+    Attributes:
+        method: with the settings and the weights it starts from.
+        corpus: the images.
+        split: who may be seen and who is tested.
+        profile: sizes and lengths.
+        seed: of batches and views.
+        labels: rows whose labels may be used.
+        tag: see `FitOptions`.
+
+    Raises:
+        CourseError: the parts do not fit together; the message says which and what to change.
     """
 
     method: Method
-    record: dict[str, Any]
-    path: Path | None
+    corpus: Corpus
+    split: Split
+    profile: Profile
+    seed: int
+    labels: Rows
+    tag: str = ""
 
-    @property
-    def history(self) -> pd.DataFrame:
-        """One row an epoch: epoch, c_loss, c_acc, r_acc, p_loss, p_acc, val_p_acc, dead_features, seconds."""
-        return pd.DataFrame(self.record["history"])
+    def __post_init__(self) -> None:
+        size, wanted = self.method.encoder.image_size, self.profile.image_size
+        if size != wanted:
+            raise CourseError(
+                f"the encoder takes {size} pixels, but profile '{self.profile.name}' has images of {wanted}: "
+                f"build the method with image_size={wanted}."
+            )
+        stored = self.corpus.images.shape[-1]
+        if wanted > stored:
+            raise CourseError(
+                f"profile '{self.profile.name}' has images of {wanted} pixels, but the corpus was loaded at {stored}, and "
+                f"enlarging would only blur: load it with image_size={wanted}."
+            )
+        check_rows(self.corpus, self.split, self.labels)
+        if not len(self.split.unlabeled):
+            raise CourseError("the split has no unlabelled images: choose a smaller train or test part.")
+        classes = len(self.corpus.classes)
+        if classes != self.method.config["n_classes"]:
+            raise CourseError(
+                f"the corpus has {classes} classes, but the method was built for {self.method.config['n_classes']}: "
+                f"build it with n_classes={classes}."
+            )
 
-    @property
-    def test(self) -> dict[str, Any]:
-        """The test report: the classifier's accuracy with its 95 % interval, recall, confusion."""
-        return self.record["test"]
+    @cached_property
+    def depends_on(self) -> dict[str, Any]:
+        """What decides the numbers, by name (see `validity`)."""
+        method = self.method
+        rows = {
+            "labels": self.labels,
+            **{part: getattr(self.split, part) for part in ("unlabeled", "test", "validation")},
+        }
+        return validity.training_parts(
+            {"name": method.name, "protocol": method.protocol, **method.config},
+            method.first_weights.label,
+            self.corpus.fingerprint,
+            rows,
+            asdict(self.profile),
+            self.seed,
+        )
+
+    @cached_property
+    def key(self) -> str:
+        return validity.training_key(self.depends_on)
 
     @property
     def name(self) -> str:
-        return self.record["name"]
+        """What its files are called: method, tag, protocol, split, corpus, number of labels, profile, seed."""
+        method = self.method
+        about = [method.name or type(method).__name__, self.tag, method.protocol, self.split.name, self.corpus.name]
+        parts = [*about, f"{len(self.labels)}labels", self.profile.name, f"seed{self.seed}"]
+        return "-".join(re.sub(r"[^\w.]+", "_", part) for part in parts if part)
 
+    def data(self) -> TrainingData:
+        """The corpus at the profile's size as tensors."""
+        return training_data(self.corpus, self.split, self.profile, self.seed, self.labels)
 
-@dataclass(frozen=True)
-class Files:
-    """Where the training called `name` lies in a run's folder."""
+    def record(self, data: TrainingData) -> dict[str, Any]:
+        """Score the test images and gather everything a reader of the result needs to know."""
+        method, corpus, split = self.method, self.corpus, self.split
+        predicted = method.predict(data.images[data.test]).numpy()
+        parts = {
+            "labelled": self.labels,
+            "unlabelled": split.unlabeled,
+            "validation": split.validation,
+            "test": split.test,
+        }
+        return {
+            "schema": records.SCHEMA_VERSION,
+            "name": self.name,
+            "key": self.key,
+            "depends_on": self.depends_on,
+            "method": method.name,
+            "title": method.title,
+            "protocol": method.protocol,
+            "tag": self.tag,
+            "split": split.name,
+            "split_info": split.info,
+            "leakage": leakage(corpus, split).reset_index().to_dict("records"),
+            "data": {
+                "name": corpus.name,
+                "fingerprint": corpus.fingerprint,
+                "synthetic": corpus.synthetic,
+                "n": len(corpus),
+                "counts": {part: len(rows) for part, rows in parts.items()},
+            },
+            "profile": self.profile.name,
+            "sizes": asdict(self.profile),
+            "seed": self.seed,
+            "weights_seed": method.first_weights.seed,
+            "config": method.config,
+            "history": method.history,
+            "test": test_report(data.labels[data.test].numpy(), predicted, corpus.classes),
+            "predictions": {"rows": split.test.tolist(), "classifier": predicted.tolist()},
+            "evaluations": {},
+            "versions": environment(),
+            "commit": git_commit(),
+        }
 
-    out: Path
-    name: str
-
-    @property
-    def record(self) -> Path:
-        return self.out / "records" / f"{self.name}.json"
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.out / "checkpoints" / f"{self.name}.ckpt"
-
-    def partial(self, key: str) -> Path:
-        """The checkpoint while training lasts, apart from a finished one of other settings, which stays whole."""
-        return self.checkpoint.with_name(f"{self.name}.{key}.part.ckpt")
-
-
-class Batches:
-    """An epoch's batches, straight from memory: row numbers are drawn, images gathered, nothing else happens.
-
-    Unlabelled and labelled rows are shuffled anew each epoch from (seed, epoch), so a resumed run sees the same batches.
-    """
-
-    def __init__(self, method: Method, data: TrainingData, unlabeled: Tensor, profile: Profile) -> None:
-        self.method, self.data = method, data
-        self.unlabeled, self.labeled = unlabeled, data.labeled
-        # A method without a pretext task spends the whole step on labelled images instead.
-        wanted = profile.batch_size if is_supervised(method) else profile.labeled_batch_size
-        self.labeled_size = min(wanted, len(self.labeled))
-        self.size = min(profile.batch_size, len(unlabeled))
-        self.steps = profile.steps_per_epoch or max(1, len(unlabeled) // max(self.size, 1))
-
-    def __len__(self) -> int:
-        return self.steps
-
-    def __iter__(self) -> Iterator[Batch]:
-        generator = torch.Generator().manual_seed(self.data.seed * 1_000_003 + 500_000 + self.method.current_epoch)
-        unlabeled = endless(self.unlabeled, self.size, generator)
-        labeled = endless(self.labeled, self.labeled_size, generator)
-        for _ in range(self.steps):
-            labeled_rows = next(labeled)
-            rows = labeled_rows[:0] if is_supervised(self.method) else torch.cat([next(unlabeled), labeled_rows])
-            images = self.data.images
-            yield Batch(images[rows], images[labeled_rows], self.data.labels[labeled_rows], rows)
-
-
-def is_supervised(method: Method) -> bool:
-    return method.name == "supervised"
+    def read(self, probes: Sequence[str], known: dict[str, Any]) -> dict[str, Any]:
+        """Read the frozen features by each probe; what is in `known` under the same key is not read again."""
+        # All labels of the split: its validation part, where there is one, serves the probe's choices.
+        labels = None if np.array_equal(self.labels, self.split.train) else self.labels
+        bank = FeatureBank(self.method, self.corpus)
+        found = dict(known)
+        for kind in probes:
+            key = validity.evaluation_key(self.key, kind, self.seed)
+            if found.get(kind, {}).get("key") != key:
+                found[kind] = {"key": key, **evaluate(bank, self.corpus, self.split, kind, labels, self.seed)}
+        return found
 
 
 def fit(
@@ -124,12 +199,13 @@ def fit(
     seed: int = 0,
     out: str | Path | None = None,
     resume: bool = True,
-    progress: bool = True,
-    labels: np.ndarray | None = None,
-    tag: str = "",
-    probes: tuple[str, ...] = ("linear", "knn"),
+    **options: Unpack[FitOptions],
 ) -> Run:
     """Train `method` and score it once on the test images.
+
+    A finished training of the same key found in `out` is read instead (`validity` says what a key is made of), an
+    interrupted one goes on, and a method that was trained before starts again from its first weights. On its way `fit`
+    sets this process up for speed: see `compute.hardware.prepare`, and `tune_process` to leave the process alone.
 
     Args:
         method: from `methods.make_method` or a class of `methods`; trained in place.
@@ -138,159 +214,120 @@ def fit(
         profile: sizes and lengths, a name of `settings.PROFILES` or a `Profile`.
         seed: seeds batches and views. The weights' seed is `make_method`'s.
         out: the run's folder: the record goes to `out/records`, checkpoints to `out/checkpoints`. None keeps nothing.
-        resume: take up a finished or interrupted training of the same settings found in `out`.
-        progress: show a bar, one step an epoch.
-        labels: rows whose labels may be used; the split's `train` by default.
-        tag: added to the record's name, to tell apart trainings that differ in a setting of the method.
-        probes: which readings of the frozen features go into the record beside the classifier's own test report.
+        resume: take up a finished or interrupted training found in `out`.
+        **options: labels, tag, probes, progress, tune_process: see `FitOptions`.
 
     Returns:
         the trained method with its record.
 
     Raises:
-        CourseError: the method's image size is not the profile's, the corpus is not the split's, a part is empty, or
-            `out` cannot be written.
+        CourseError: an unknown option, parts that do not fit together (see `Training`), or `out` cannot be written.
+        KeyboardInterrupt: the user stopped it; the message says whether calling again goes on.
     """
-    profile = get_profile(profile)
-    labeled = np.asarray(split.train if labels is None else labels)
-    check(method, corpus, split, profile, labeled)
-    key = settings_key(method, corpus, split, profile, seed, labeled, probes)
-    name = run_name(method, split, profile, seed, tag)
-    files = Files(check_writable(out), name) if out is not None else None
-    partial = files.partial(key) if files else None
-    if files and resume and files.record.exists() and files.checkpoint.exists():
-        record = records.read_record(files.record)
-        if record.get("key") == key and load_weights(method, files.checkpoint, key):
-            return Run(method, record, files.record)
-    if partial and not resume:
-        partial.unlink(missing_ok=True)
-
-    speed = hardware.prepare()
-    data = training_data(corpus, split, profile, seed, labeled)
-    method.setup_data(data)
-    batches = Batches(method, data, torch.as_tensor(split.unlabeled), profile)
-    epochs = Epochs(f"{method.title} ({method.protocol})", profile.epochs, progress, key)
-    callbacks: list[Callback] = [epochs]
-    if partial:
-        callbacks.append(
-            ModelCheckpoint(partial.parent, partial.stem, save_on_train_epoch_end=True, enable_version_counter=False)
-        )
-    started = time.perf_counter()
-    with quiet_lightning(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        trainer = pl.Trainer(
-            max_epochs=profile.epochs,
-            accelerator=hardware.accelerator(),
-            devices=1,
-            precision=hardware.precision(),  # type: ignore[arg-type]
-            callbacks=callbacks,
-            logger=False,
-            enable_checkpointing=partial is not None,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-        )
-        method.to(memory_format=torch.channels_last)
-        with usual_ctrl_c(trainer, name):
-            trainer.fit(method, batches, ckpt_path=str(partial) if partial and partial.exists() else None)
-    method.cpu().eval()
-    record = make_record(method, corpus, split, profile, seed, name, tag, key, data, probes)
-    record |= {"throughput": throughput(method, batches), "device": {**host(), **speed}}
-    record["taken_up_at_epochs"] = epochs.taken_up
-    record["seconds"] = round(time.perf_counter() - started, 2)
-    if files and partial:
-        partial.replace(files.checkpoint)
+    if unknown := set(options) - set(FitOptions.__annotations__):
+        raise CourseError(f"fit has no parameter {', '.join(sorted(unknown))}.")
+    given = options.get("labels")
+    labels = split.train if given is None else np.asarray(given, dtype=np.int64)
+    tag = options.get("tag") or "-".join(f"{name}_{value}" for name, value in method.changes.items())
+    training = Training(method, corpus, split, get_profile(profile), seed, labels, tag)
+    progress = options.get("progress", True)
+    say: Callable[[str], None] = print if progress else _silent
+    files = RunFiles(check_writable(out), training.name, training.key) if out is not None else None
+    record = _finished(training, files, say) if files and resume else None
+    if record is None:
+        record = _train(training, files, resume, progress, options.get("tune_process"))
+    evaluations = training.read(options.get("probes", ("linear", "knn")), record["evaluations"])
+    changed = evaluations != record["evaluations"]
+    record["evaluations"] = evaluations
+    if files and (changed or not files.record.exists() or records.read_record(files.record).get("key") != training.key):
         records.write_record(record, files.record)
+        files.drop_others()
     return Run(method, record, files.record if files else None)
 
 
-def check(method: Method, corpus: Corpus, split: Split, profile: Profile, labeled: np.ndarray) -> None:
-    """Refuse what cannot be trained, with a sentence that says why."""
-    size = method.encoder.image_size
-    if size != profile.image_size:
-        raise CourseError(
-            f"the encoder takes {size} pixels, but profile '{profile.name}' has images of {profile.image_size}: "
-            f"build the method with image_size={profile.image_size}."
-        )
-    check_rows(corpus, split, labeled)
-    if not len(split.unlabeled):
-        raise CourseError("the split has no unlabelled images: choose a smaller train or test part.")
-    classes = int(corpus.labels[labeled].max()) + 1
-    if classes > method.config["n_classes"]:
-        raise CourseError(
-            f"the labels have {classes} classes, but the method was built for {method.config['n_classes']}: "
-            f"build it with n_classes={len(corpus.classes)}."
-        )
+def _silent(message: str) -> None:
+    pass
 
 
-def training_data(corpus: Corpus, split: Split, profile: Profile, seed: int, labeled: np.ndarray) -> TrainingData:
-    """Put the corpus at the profile's size into tensors."""
-    patient = pd.Series(corpus.table["patient"]).replace("", None)
-    codes = pd.factorize(patient)[0]
-    return TrainingData(
-        images=torch.from_numpy(np.array(corpus.resized(profile.image_size))),
-        labels=torch.from_numpy(np.array(corpus.labels, dtype=np.int64)),
-        group=torch.from_numpy(corpus.table["group"].to_numpy(np.int64).copy()),
-        patient=torch.from_numpy(codes.astype(np.int64)),
-        pool=torch.from_numpy(np.concatenate([split.unlabeled, labeled]).astype(np.int64)),
-        labeled=torch.from_numpy(labeled.astype(np.int64)),
-        test=torch.from_numpy(np.array(split.test, dtype=np.int64)),
-        validation=torch.from_numpy(np.array(split.validation, dtype=np.int64)),
-        seed=seed,
-    )
+def _finished(training: Training, files: RunFiles, say: Callable[[str], None]) -> dict[str, Any] | None:
+    """The record of this very training where it and its weights are there; the weights are loaded then."""
+    if not files.record.exists():
+        return None
+    record = records.read_record(files.record)
+    if record.get("key") != training.key:
+        say(f"{training.name}: {_what_differs(record, training)}; its record is replaced when this training is done.")
+        return None
+    content = read_checkpoint(files.checkpoint, training.key)
+    if content is None:
+        say(f"{training.name}: the record is there, its weights are not; training again.")
+        return None
+    load_weights(training.method, content)
+    say(f"{training.name}: finished earlier, read from {files.record}.")
+    return record
 
 
-def make_record(
-    method: Method,
-    corpus: Corpus,
-    split: Split,
-    profile: Profile,
-    seed: int,
-    name: str,
-    tag: str,
-    key: str,
-    data: TrainingData,
-    probes: tuple[str, ...],
+def _what_differs(record: dict[str, Any], training: Training) -> str:
+    before, now = record.get("depends_on"), training.depends_on
+    if before is None:
+        return "an earlier version of the course trained one of this name"
+    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    shown = [f"{name} {before.get(name)} (now {now.get(name)})" for name in names[:3]]
+    return f"one of this name was trained with {', '.join(shown)}{' and more' if len(names) > 3 else ''}"
+
+
+def _train(
+    training: Training, files: RunFiles | None, resume: bool, progress: bool, tune_process: bool | None
 ) -> dict[str, Any]:
-    """Score the test images and gather everything a reader of the result needs to know."""
-    images, labels = data.images[data.test], data.labels[data.test]
-    leak = leakage(corpus, split)
-    bank = FeatureBank(method, corpus)
-    return {
-        "schema": records.SCHEMA_VERSION,
-        "name": name,
-        "key": key,
-        "method": method.name,
-        "title": method.title,
-        "protocol": method.protocol,
-        "tag": tag,
-        "split": split.name,
-        "split_info": split.info,
-        "leakage": leak.reset_index().to_dict("records"),
-        "data": {
-            "name": corpus.name,
-            "fingerprint": corpus.fingerprint,
-            "synthetic": corpus.synthetic,
-            "n": len(corpus),
-            "counts": {
-                "labelled": len(data.labeled),
-                "unlabelled": len(split.unlabeled),
-                "validation": len(split.validation),
-                "test": len(split.test),
-            },
-        },
-        "profile": profile.name,
-        "sizes": asdict(profile),
-        "seed": seed,
-        "config": method.config,
-        "history": method.history,
-        "test": test_report(labels.numpy(), method.predict(images).numpy(), corpus.classes),
-        "evaluations": {
-            kind: evaluate(bank, corpus, split, kind=kind, labels=data.labeled.numpy(), seed=seed) for kind in probes
-        },
-        "versions": environment(),
-        "commit": git_commit(),
-    }
+    """Train from the first weights, or go on where an interrupted training stopped; return the record."""
+    method, profile = training.method, training.profile
+    started = time.perf_counter()
+    method.start_over()
+    speed = hardware.prepare()
+    data = training.data()
+    batches = Batches(method, data, torch.as_tensor(training.split.unlabeled), profile)
+    epochs = Epochs(f"{method.title} ({method.protocol})", profile.epochs, progress, training.key)
+    going_on = files is not None and resume and read_checkpoint(files.checkpoint, training.key) is not None
+    if files and not going_on:
+        files.checkpoint.unlink(missing_ok=True)
+    kept = "call again to continue" if files else "nothing was kept; with a folder (out=...) the next call could go on"
+    try:
+        method.setup_data(data)
+        with quiet_lightning(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(training.seed)
+            trainer = _trainer(profile.epochs, epochs, files)
+            method.to(memory_format=torch.channels_last)
+            with usual_ctrl_c(trainer, f"training of {training.name} was interrupted: {kept}"):
+                trainer.fit(method, batches, ckpt_path=str(files.checkpoint) if files and going_on else None)
+        method.cpu().eval()
+        record = training.record(data)
+        record |= {"throughput": throughput(method, batches), "device": {**host(), **speed}}
+    finally:
+        method.release()
+    record["taken_up_at_epochs"] = epochs.taken_up
+    record["seconds"] = round(time.perf_counter() - started, 2)
+    return record
+
+
+def _trainer(epochs: int, closing: Epochs, files: RunFiles | None) -> pl.Trainer:
+    callbacks: list[Callback] = [closing]
+    if files:
+        target = files.checkpoint
+        callbacks.append(
+            ModelCheckpoint(target.parent, target.stem, save_on_train_epoch_end=True, enable_version_counter=False)
+        )
+    return pl.Trainer(
+        max_epochs=epochs,
+        accelerator=hardware.accelerator(),
+        devices=1,
+        precision=hardware.precision(),  # type: ignore[arg-type]
+        callbacks=callbacks,
+        plugins=[WholeCheckpoints()],
+        logger=False,
+        enable_checkpointing=files is not None,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
 
 
 def throughput(method: Method, batches: Batches) -> dict[str, float]:
@@ -299,66 +336,3 @@ def throughput(method: Method, batches: Batches) -> dict[str, float]:
     a_step = method.views_seen / (len(method.history) * len(batches))
     timed = seconds[1:] or seconds
     return {"views_per_second": round(a_step * len(batches) * len(timed) / max(sum(timed), 1e-9), 1)}
-
-
-def settings_key(
-    method: Method,
-    corpus: Corpus,
-    split: Split,
-    profile: Profile,
-    seed: int,
-    labeled: np.ndarray,
-    probes: tuple[str, ...],
-) -> str:
-    """Hash everything that determines a training, so that only the very same one is taken up or reused."""
-    digest = hashlib.sha256()
-    start = [float(parameter.detach().double().abs().sum()) for parameter in method.parameters()]
-    described = [method.name, method.protocol, method.config, corpus.fingerprint, asdict(profile), seed, probes, start]
-    digest.update(json.dumps(described, sort_keys=True, default=str).encode())
-    for rows in (labeled, split.unlabeled, split.test, split.validation):
-        digest.update(np.ascontiguousarray(rows, dtype=np.int64).tobytes() + b"|")
-    return digest.hexdigest()[:16]
-
-
-def run_name(method: Method, split: Split, profile: Profile, seed: int, tag: str) -> str:
-    """Name a training's files: method, tag, protocol, split, profile, seed."""
-    parts = [method.name, tag, method.protocol, split.name, profile.name, f"seed{seed}"]
-    return "-".join(part.replace(" ", "_") for part in parts if part)
-
-
-def load_run(out: str | Path, record: dict[str, Any]) -> Run:
-    """Bring back a finished training from its record and the checkpoint beside it.
-
-    Args:
-        out: the run's folder, as given to `fit`.
-        record: from `records.read_records(out)`.
-
-    Raises:
-        CourseError: the checkpoint is gone, or is of another training than the record.
-    """
-    from brainssl_utils.methods import make_method
-
-    files = Files(Path(out), record["name"])
-    if not files.checkpoint.exists():
-        raise CourseError(f"{files.checkpoint} is missing: delete the record {record['name']} and train it again.")
-    config = dict(record["config"])
-    size, n_classes = config.pop("image_size"), config.pop("n_classes")
-    config.pop("features")
-    method = make_method(record["method"], record["protocol"], size, record["seed"], n_classes, **config)
-    if not load_weights(method, files.checkpoint, record["key"]):
-        raise CourseError(f"{files.checkpoint} is of another training than the record beside it: train it again.")
-    return Run(method, record, files.record)
-
-
-def load_weights(method: Method, checkpoint: Path, key: str) -> bool:
-    """Load a finished training's weights and history into `method`; False, and nothing done, if they are another's."""
-    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    if content.get("key") != key:
-        return False
-    method.load_state_dict(content["state_dict"])
-    method.on_load_checkpoint(content)
-    method.eval()
-    return True
-
-
-__all__ = ["CourseError", "Run", "fit"]

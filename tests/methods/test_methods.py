@@ -113,7 +113,7 @@ def test_the_classifiers_gradient_reaches_the_encoder_only_in_joint_training(joi
     method = make_method("proposed_model", image_size=32, joint=joint)
     method.setup_data(data())
     # Without the pretext loss the encoder's gradient is the classifier's alone.
-    method.pretext_loss = lambda features: sum(view.sum() * 0 for view in features)  # type: ignore[method-assign]
+    method.pretext_loss = lambda features, context: sum(view.sum() * 0 for view in features)  # type: ignore[method-assign]
     method._trainer = type("Trainer", (), {"num_training_batches": 1, "global_step": 0, "optimizers": []})()
     method.training_step(
         Batch(method.data.images[:24], method.data.images[:8], method.data.labels[:8], torch.arange(24)), 0

@@ -94,7 +94,7 @@ def test_a_failed_write_keeps_the_older_record(tmp_path: Path) -> None:
         ("[1, 2]", "not a record"),
         ('{"name": "run"}', "not a record"),
         ('{"schema": 99}', "schema 99"),
-        ('{"schema": 1, "method": "simclr"}', "missing or unreadable: protocol"),
+        ('{"schema": 2, "method": "simclr"}', "missing or unreadable: protocol"),
     ],
 )
 def test_a_damaged_or_foreign_file_is_named(tmp_path: Path, text: str, reason: str) -> None:
@@ -152,7 +152,7 @@ def test_table2_sets_ours_beside_the_published_figures() -> None:
     ]
     runs.append(make_record("nnclr", protocol="fair"))
     table = records.table2(runs)
-    assert list(table.index) == ["Barlow Twins", "NNCLR", "SimCLR", "Proposed", "Supervised"]
+    assert list(table.index) == ["Barlow Twins", "NNCLR", "SimCLR", "Proposed model", "Supervised"]
     assert table.loc["SimCLR", ("val_p_acc", "published")] == 54.87
     assert table.loc["SimCLR", ("val_p_acc", "ours")] == pytest.approx(56)
     assert list(table["ours", "seeds"]) == [0, 0, 2, 1, 1]
