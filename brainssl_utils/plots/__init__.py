@@ -2,8 +2,8 @@
 
 from brainssl_utils.plots.base import (
     CLASS_COLOURS,
-    METHOD_COLOURS,
     PALETTE,
+    class_colour,
     image_grid,
     image_panel,
     new_figure,
@@ -54,9 +54,9 @@ from brainssl_utils.plots.training import (
 
 __all__ = [
     "CLASS_COLOURS",
-    "METHOD_COLOURS",
     "PALETTE",
     "class_boxes",
+    "class_colour",
     "compare_curves",
     "confusion_matrices",
     "correlation_histogram",

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from brainssl_utils.plots.base import PALETTE, new_figure, tidy
+from brainssl_utils.plots.base import PALETTE, method_colours, new_figure, tidy
 
 
 def model_diagram(joint: bool = True) -> Figure:
@@ -83,16 +83,16 @@ def label_curve_plot(curve: pd.DataFrame, value: str = "accuracy") -> Figure:
     `curve` is what `evaluation.label_curve` returns, one kind of probe a panel.
     """
     kinds = list(dict.fromkeys(curve["kind"]))
+    colours = method_colours(dict.fromkeys(curve["method"]))
     figure, [axes] = new_figure(1, len(kinds), 4.6, 3.5)
     for axis, kind in zip(axes, kinds):
         part = curve[curve["kind"] == kind]
-        for index, method in enumerate(dict.fromkeys(part["method"])):
+        for method in dict.fromkeys(part["method"]):
             scores = part[part["method"] == method].groupby("labels")[value].agg(["mean", "min", "max"]) * 100
             # Of equal scores the mean can lie a rounding error outside them, and matplotlib refuses bars below 0.
             spread = np.stack([scores["mean"] - scores["min"], scores["max"] - scores["mean"]]).clip(min=0)
-            colour = PALETTE[index % len(PALETTE)]
-            look = {"marker": "os^"[index // len(PALETTE) % 3], "ls": ("-", "--", ":")[index // len(PALETTE) % 3]}
-            axis.errorbar(scores.index, scores["mean"], spread, **look, ms=4, capsize=2, color=colour, label=method)
+            look = {"color": colours[method], "marker": "o", "ms": 4, "capsize": 2}
+            axis.errorbar(scores.index, scores["mean"], spread, **look, label=method)
         axis.set_xscale("log")
         ticks = sorted(set(part["labels"]))
         axis.set_xticks(ticks, [str(tick) for tick in ticks])

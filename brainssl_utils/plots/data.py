@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from brainssl_utils.intervals import t_interval
-from brainssl_utils.plots.base import GREY, PALETTE, image_panel, new_figure, tidy
+from brainssl_utils.plots.base import GREY, PALETTE, image_panel, new_figure, series_colour, tidy
 
 if TYPE_CHECKING:
     from brainssl_utils.data.corpus import Corpus
@@ -144,7 +144,7 @@ def leakage_bars(tables: Mapping[str, pd.DataFrame]) -> Figure:
         for shift, threshold in enumerate(thresholds):
             shares = table[table["threshold"] == threshold].set_index("part")["share"].reindex(list(PARTS)) * 100
             x = np.arange(len(PARTS)) + (shift - (len(thresholds) - 1) / 2) * 0.38
-            bars = axis.bar(x, shares, 0.36, color=PALETTE[shift], label=f"correlation from {threshold:.2f}")
+            bars = axis.bar(x, shares, 0.36, color=series_colour(shift), label=f"correlation from {threshold:.2f}")
             axis.bar_label(bars, [f"{share:.0f}" for share in shares], fontsize=8, padding=1)
         axis.set_xticks(range(len(PARTS)), list(PARTS.values()), fontsize=8)
         axis.set_ylim(0, 112)
@@ -178,8 +178,8 @@ def split_comparison(scores: pd.DataFrame, chance: float | None = None) -> Figur
             mine = scores[(scores["learner"] == learner) & (scores["split"] == split)]
             centre = i * (len(splits) + 0.6) + j
             x = centre + np.linspace(-0.22, 0.10, len(mine)) if len(mine) > 1 else np.array([centre - 0.1])
-            axes.vlines(x, 100 * mine["lo"], 100 * mine["hi"], color=PALETTE[j], lw=1.2, alpha=0.6)
-            axes.plot(x, 100 * mine["accuracy"], "o", color=PALETTE[j], ms=4)
+            axes.vlines(x, 100 * mine["lo"], 100 * mine["hi"], color=series_colour(j), lw=1.2, alpha=0.6)
+            axes.plot(x, 100 * mine["accuracy"], "o", color=series_colour(j), ms=4)
             mean, low, high = (100 * value for value in t_interval(mine["accuracy"]))
             if len(mine) > 1:
                 axes.vlines(centre + 0.28, max(low, 0), min(high, 100), color="black", lw=2)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from brainssl_utils.plots.base import CLASS_COLOURS, PALETTE, image_panel, new_figure, tidy
+from brainssl_utils.plots.base import PALETTE, class_colour, image_panel, new_figure, tidy
 
 HIDDEN = PALETTE[5]
 
@@ -70,7 +70,7 @@ def class_boxes(panels: Mapping[str, npt.ArrayLike], labels: npt.ArrayLike, clas
             own = values[labels == place]
             if not len(own):
                 continue
-            colour = CLASS_COLOURS.get(name, PALETTE[place % len(PALETTE)])
+            colour = class_colour(name, place)
             axis.scatter(place + rng.uniform(-0.18, 0.18, len(own)), own, s=7, color=colour, alpha=0.5, linewidths=0)
             axis.boxplot([own], positions=[place], widths=0.55, showfliers=False, medianprops={"color": "black"})
         axis.set_xticks(range(len(classes)), classes, fontsize=8)

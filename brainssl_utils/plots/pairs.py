@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from brainssl_utils.plots.base import GREY, PALETTE, image_panel, new_figure, tidy
+from brainssl_utils.plots.base import GREY, PALETTE, image_panel, new_figure, series_colour, tidy
 
 POSITIVE, NEGATIVE = PALETTE[0], PALETTE[4]
 
@@ -123,8 +123,7 @@ def digit_map(points: Mapping[str, npt.ArrayLike], digits: npt.ArrayLike) -> Fig
         xy = np.asarray(given)
         for digit in np.unique(digits):
             x, y = xy[digits == digit].T
-            colour = PALETTE[digit] if digit < 6 else ("#7A5C00", "#555555", "#A0522D", "#000000")[digit - 6]
-            axis.scatter(x, y, marker=f"${digit}$", s=26, color=colour, alpha=0.8, linewidths=0)
+            axis.scatter(x, y, marker=f"${digit}$", s=26, color=series_colour(digit), alpha=0.8, linewidths=0)
         tidy(axis, "first coordinate", "second coordinate", title)
         axis.set_aspect("equal", adjustable="datalim")
     return figure
