@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.ticker import MaxNLocator
 
 from brainssl_utils.plots.base import PALETTE, method_colours, new_figure, tidy
 
@@ -56,6 +57,7 @@ def gap_curves(histories: dict[str, pd.DataFrame]) -> Figure:
         axis.fill_between(epoch, test, training, color=PALETTE[4], alpha=0.12, lw=0)
         tidy(axis, "epoch", "accuracy (%)", title)
         axis.set_ylim(0, 103)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.legend(fontsize=7, frameon=False, loc="lower right")
     return figure
 
@@ -97,6 +99,6 @@ def label_curve_plot(curve: pd.DataFrame, value: str = "accuracy") -> Figure:
         ticks = sorted(set(part["labels"]))
         axis.set_xticks(ticks, [str(tick) for tick in ticks])
         axis.minorticks_off()
-        tidy(axis, "labelled images", f"test {value.replace('_', ' ')} (%)", f"read by: {kind}")
+        tidy(axis, "labelled images", f"test {value.replace('_', ' ')} (%)", f"read by: {kind.replace('_', '-')}")
     axes[-1].legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return figure

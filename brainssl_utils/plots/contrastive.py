@@ -91,7 +91,7 @@ def matrices(
             axes.set_xticks(range(len(across)), across, fontsize=8)
             axes.set_yticks(range(len(names)), names, fontsize=8)
         axes.set_title(title, fontsize=10)
-    figure.colorbar(shown, ax=list(row), shrink=0.75)
+    figure.colorbar(shown, ax=list(row), shrink=0.75, label="value of the cell")
     return figure
 
 

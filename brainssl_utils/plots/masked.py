@@ -49,7 +49,7 @@ def error_maps(images: Any, repairs: Any, errors: Any, titles: Sequence[str]) ->
         axes[2, column].set_yticks([])
     for axis, label in zip(axes[:, 0], ("scan", "repair", "squared error")):
         axis.set_ylabel(label, fontsize=8)
-    figure.colorbar(shown, ax=list(axes[2]), shrink=0.9)
+    figure.colorbar(shown, ax=list(axes[2]), shrink=0.9, label="squared error")
     return figure
 
 

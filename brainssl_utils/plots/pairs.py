@@ -45,6 +45,9 @@ def pair_sheet(rows: Mapping[str, tuple[Any, Any, Sequence[str]]], panel: float 
     """
     columns = len(next(iter(rows.values()))[0])
     figure, axes = new_figure(len(rows), columns, panel, 0.5 * panel + 0.28)
+    figure.set_layout_engine(
+        "constrained", w_pad=0.1, h_pad=0.08
+    )  # inches, so that pairs lie farther apart than the two of a pair
     for axis_row, (label, (first, second, titles)) in zip(axes, rows.items()):
         for axis, one, other, title in zip(axis_row, np.asarray(first), np.asarray(second), titles):
             white = 255 if one.dtype == np.uint8 else 1.0
@@ -109,7 +112,7 @@ def distance_histograms(
         shares = [100 * np.histogram(side.clip(max=top), edges)[0] / max(len(side), 1) for side in sides]
         axis.stairs(shares[0], edges, fill=True, color=POSITIVE, alpha=0.5, label="positive")
         axis.stairs(shares[1], edges, color=NEGATIVE, lw=1.6, label="negative")
-        axis.axvline(thresholds[title], color="black", ls=":", lw=1.2)
+        axis.axvline(thresholds[title], color="black", ls=":", lw=1.2, label="threshold")
         tidy(axis, "distance", "share of pairs (%)" if index % columns == 0 else "", title)
     axes.flat[0].legend(fontsize=7, frameon=False)
     return figure
