@@ -1,15 +1,7 @@
 """Every figure of the course. Functions return a `Figure`; `show` puts it on the page with its caption and saves it."""
 
-from brainssl_utils.plots.base import (
-    CLASS_COLOURS,
-    PALETTE,
-    class_colour,
-    image_grid,
-    image_panel,
-    new_figure,
-    show,
-    tidy,
-)
+from brainssl_utils.plots.base import image_grid, image_panel, new_figure, show, tidy
+from brainssl_utils.plots.colours import CLASS_COLOURS, PALETTE, class_colour
 from brainssl_utils.plots.comparison import gap_curves, label_curve_plot, model_diagram, two_by_two
 from brainssl_utils.plots.contrastive import (
     grouped_bars,

@@ -1,4 +1,4 @@
-"""What all figures share: size, palette, caption, saving and showing.
+"""What all figures share: size, labels, caption, saving and showing.
 
 Figures are made without pyplot's global state: a function returns a `Figure`, and `show` puts it on the page once.
 """
@@ -6,8 +6,7 @@ Figures are made without pyplot's global state: a function returns a `Figure`, a
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import cycle
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,36 +17,12 @@ from matplotlib.figure import Figure
 
 from brainssl_utils.files import atomic_path
 
-# Okabe and Ito's eight colours, told apart with any common colour blindness.
-PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#000000")
-GREY = "#8A8A8A"
-CLASS_COLOURS = dict(zip(("glioma", "meningioma", "no_tumor", "pituitary"), PALETTE))
-# Eight of matplotlib's tab20 and tab20b, those that lie farthest from the palette's and from each other (CIELAB).
-_MORE = ("#8C6D31", "#2CA02C", "#843C39", "#FFBB78", "#B5CF6B", "#FF9896", "#9467BD", "#D62728")
-# Yellow comes last: thin lines and small dots of it are hard to see on white.
-COLOURS = (*PALETTE[:6], PALETTE[7], *_MORE, PALETTE[6])
-_OTHER_CLASSES = tuple(colour for colour in COLOURS if colour not in CLASS_COLOURS.values())
-
-
-def series_colour(place: int) -> str:
-    """Return the colour of the line, bar or digit at a place, from 0: sixteen different ones, then from the start again."""
-    return COLOURS[place % len(COLOURS)]
-
-
-def class_colour(name: str, place: int) -> str:
-    """Return the colour of a class: the course's four have their own, any other name has that of its place, from 0.
-
-    No other name is given a colour of the four, so that a list may hold both. Twelve others differ from each other.
-    """
-    return CLASS_COLOURS.get(name) or _OTHER_CLASSES[place % len(_OTHER_CLASSES)]
-
 
 def new_figure(rows: int = 1, columns: int = 1, width: float = 3.2, height: float = 2.6) -> tuple[Figure, np.ndarray]:
     """Return a figure and its axes, an array (rows, columns); `width` and `height` are those of one panel, in inches."""
     figure = Figure(figsize=(width * columns, height * rows))
-    figure.set_layout_engine(
-        "constrained", h_pad=0.08
-    )  # inches; with matplotlib's 0.04 titles of two lines are cut off
+    # Inches above and below a panel; with matplotlib's 0.04 titles of two lines are cut off.
+    figure.set_layout_engine("constrained", h_pad=0.08)
     FigureCanvasAgg(figure)
     return figure, figure.subplots(rows, columns, squeeze=False)
 
@@ -59,15 +34,6 @@ def tidy(axes: Axes, xlabel: str = "", ylabel: str = "", title: str = "") -> Axe
     axes.set_title(title, fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     return axes
-
-
-def method_colours(names: Iterable[str]) -> dict[str, str]:
-    """Return a colour for each name: a method's own, and for other names those that no method among them has."""
-    from brainssl_utils.methods import method_colour  # loads torch, which no other figure needs
-
-    own = {name: method_colour(name, "") for name in names}
-    others = cycle(colour for colour in COLOURS if colour not in own.values())
-    return {name: colour or next(others) for name, colour in own.items()}
 
 
 def draw_levels(axes: Axes, levels: Mapping[str, float] | None) -> None:

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.ticker import MaxNLocator
 
-from brainssl_utils.plots.base import PALETTE, method_colours, new_figure, tidy
+from brainssl_utils.plots.base import new_figure, tidy
+from brainssl_utils.plots.colours import PALETTE, method_colours
 
 
 def model_diagram(joint: bool = True) -> Figure:

@@ -10,7 +10,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from brainssl_utils.plots.base import GREY, PALETTE, draw_levels, image_panel, new_figure, series_colour, tidy
+from brainssl_utils.plots.base import draw_levels, image_panel, new_figure, tidy
+from brainssl_utils.plots.colours import GREY, PALETTE, series_colour
 
 
 def two_view_diagram(

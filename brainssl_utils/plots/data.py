@@ -11,7 +11,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from brainssl_utils.intervals import t_interval
-from brainssl_utils.plots.base import GREY, PALETTE, image_panel, new_figure, series_colour, tidy
+from brainssl_utils.plots.base import image_panel, new_figure, tidy
+from brainssl_utils.plots.colours import GREY, PALETTE, series_colour
 
 if TYPE_CHECKING:
     from brainssl_utils.data.corpus import Corpus

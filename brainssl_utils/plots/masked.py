@@ -10,7 +10,8 @@ import numpy.typing as npt
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from brainssl_utils.plots.base import PALETTE, class_colour, image_panel, new_figure, tidy
+from brainssl_utils.plots.base import image_panel, new_figure, tidy
+from brainssl_utils.plots.colours import PALETTE, class_colour
 
 HIDDEN = PALETTE[5]
 

@@ -10,7 +10,8 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from brainssl_utils.plots.base import GREY, PALETTE, image_panel, new_figure, series_colour, tidy
+from brainssl_utils.plots.base import image_panel, new_figure, tidy
+from brainssl_utils.plots.colours import GREY, PALETTE, series_colour
 
 AGREES, DIFFERS = PALETTE[0], PALETTE[4]
 

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from brainssl_utils.plots.base import GREY, PALETTE, image_panel, new_figure, series_colour, tidy
+from brainssl_utils.plots.base import image_panel, new_figure, tidy
+from brainssl_utils.plots.colours import GREY, PALETTE, series_colour
 
 POSITIVE, NEGATIVE = PALETTE[0], PALETTE[4]
 
@@ -45,9 +46,8 @@ def pair_sheet(rows: Mapping[str, tuple[Any, Any, Sequence[str]]], panel: float 
     """
     columns = len(next(iter(rows.values()))[0])
     figure, axes = new_figure(len(rows), columns, panel, 0.5 * panel + 0.28)
-    figure.set_layout_engine(
-        "constrained", w_pad=0.1, h_pad=0.08
-    )  # inches, so that pairs lie farther apart than the two of a pair
+    # Inches beside a pair, so that pairs lie farther apart than the two pictures of a pair.
+    figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.08)
     for axis_row, (label, (first, second, titles)) in zip(axes, rows.items()):
         for axis, one, other, title in zip(axis_row, np.asarray(first), np.asarray(second), titles):
             white = 255 if one.dtype == np.uint8 else 1.0

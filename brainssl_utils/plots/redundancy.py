@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from brainssl_utils.plots.base import GREY, PALETTE, draw_levels, new_figure, series_colour, tidy
+from brainssl_utils.plots.base import draw_levels, new_figure, tidy
+from brainssl_utils.plots.colours import GREY, PALETTE, series_colour
 
 READING_COLOURS = {"trained": PALETTE[0], "random": PALETTE[1]}
 

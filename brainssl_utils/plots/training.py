@@ -10,7 +10,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from brainssl_utils.plots.base import PALETTE, class_colour, method_colours, new_figure, tidy
+from brainssl_utils.plots.base import new_figure, tidy
+from brainssl_utils.plots.colours import PALETTE, class_colour, method_colours
 
 ACCURACIES = {
     "c_acc": "c_acc: contrastive",

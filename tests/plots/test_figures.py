@@ -6,6 +6,8 @@ hold stand in its decorator. A figure that has no case fails the first test.
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -21,7 +23,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from brainssl_utils import plots
-from brainssl_utils.plots.base import COLOURS
+from brainssl_utils.plots.colours import COLOURS
 
 BLUE, ORANGE, ORANGE_RED, GREY = "#0072B2", "#E69F00", "#D55E00", "#8A8A8A"
 CLASSES = ("glioma", "meningioma", "no_tumor", "pituitary")
@@ -286,6 +288,7 @@ def gap_curves() -> Figure:
     for axes, last in zip(figure.axes, (50, 40)):
         assert drawn(axes, "p_acc: images it trains on") == [30, 60, 90]
         assert drawn(axes, "val_p_acc: test images") == [25, 40, last]
+        assert all(float(epoch).is_integer() for epoch in axes.get_xticks())
         corners = axes.collections[0].get_paths()[0].vertices
         assert corners[:, 1].max() == 90 and corners[:, 1].min() == 25
     return figure
@@ -979,6 +982,11 @@ def test_a_method_keeps_its_colour_whatever_it_is_called_and_whatever_stands_bes
     colours = {one.get_label(): one.get_color() for one in axes.get_lines()}
     assert list(colours) == ["published, grouped", "a new idea", "SimCLR", "Barlow Twins"]
     assert colours["SimCLR"] == line(alone, "SimCLR").get_color() and len(set(colours.values())) == 4
+
+
+def test_plots_draw_without_loading_torch() -> None:
+    code = "import sys; from brainssl_utils import plots; plots.pair_costs(); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_show_writes_the_caption_under_the_figure_and_the_file(tmp_path) -> None:
