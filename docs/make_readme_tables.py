@@ -1,4 +1,4 @@
-"""The README's tables of results, made from records: python -m brainssl_utils.readme rewrites them."""
+"""The README's tables of results, made from records: `python docs/make_readme_tables.py` rewrites them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,17 @@ from typing import Any
 
 from brainssl_utils.errors import CourseError
 from brainssl_utils.files import atomic_path
-from brainssl_utils.methods import method_title
+from brainssl_utils.methods import METHODS, method_title
 from brainssl_utils.results import records
 from brainssl_utils.results.published import PUBLISHED
 
-START, END = "<!-- {name}: made by `python -m brainssl_utils.readme` -->", "<!-- end of {name} -->"
-ROWS = ("barlow_twins", "nnclr", "simclr", "proposed_model", "supervised")
+START, END = "<!-- {name}: made by `python docs/make_readme_tables.py` -->", "<!-- end of {name} -->"
+
+
+def rows() -> list[str]:
+    """Return the names of the methods in the tables: those of the published table in its order, then the supervised one."""
+    names = {method_title(name): name for name in METHODS}
+    return [*(names[title] for title in PUBLISHED.index), "supervised"]
 
 
 def results_table(made: Sequence[dict[str, Any]]) -> str:
@@ -31,7 +36,7 @@ def results_table(made: Sequence[dict[str, Any]]) -> str:
         "| method | published | ours, random split | ours, grouped split | fair protocol, linear probe |",
         "|---|---|---|---|---|",
     ]
-    for name in ROWS:
+    for name in rows():
         title = method_title(name)
         published = f"{PUBLISHED['val_p_acc'][title]:.1f}" if title in PUBLISHED.index else "-"
         cells = [records.select(made, name, "published", part)[0]["test"] for part in ("as published", "grouped")]
@@ -71,7 +76,7 @@ def full_length_table(made: Sequence[dict[str, Any]], short: Sequence[dict[str, 
         cells = [f"{100 * last[name]:.2f}" for name in metrics]
         cells += [_share(report) for report in (record["test"], record["evaluations"]["linear"])]
         lines.append(f"| ours, {split} | {' | '.join(cells)} | {minutes[split]:.0f} |")
-    epoch = {name: _epoch(records.select(short, name, "published", "grouped")[0]) for name in ROWS}
+    epoch = {name: _epoch(records.select(short, name, "published", "grouped")[0]) for name in rows()}
     estimates = {name: minutes["grouped"] * seconds / epoch["proposed_model"] for name, seconds in epoch.items()}
     shown = ", ".join(f"{method_title(name)} {value:.0f}" for name, value in estimates.items())
     lines += ["", f"Minutes of each row of the study's table on one split, estimated from these: {shown};"]

@@ -11,10 +11,14 @@ from brainssl_utils.intervals import wilson_interval
 @checker
 def check_chance_level(function: Any) -> str:
     """Check f(batch size): half of the pairs found for certain, the others guessed."""
-    for size in (2, 16, 500):
+    for size in (16, 2, 500):  # not 2 first: 1 / 2 is what the mistakes below have in common
         value, expected = float(call(function, size)), 0.5 + 0.5 / size
         if abs(value - 1 / size) < 1e-9:
             raise Wrong("that is chance when no pair is identical; half of them are, and those are always found")
+        if abs(value - 0.5) < 1e-9:
+            raise Wrong("that counts the identical pairs alone; the others are guessed right now and then")
+        if value > 1:
+            raise Wrong("give a share between 0 and 1, not a percentage")
         if abs(value - expected) > 1e-6:
             raise Wrong(f"for a batch of {size} you say {value:.4f}, but it is {expected:.4f}")
     return "with flips alone guessing reaches a little more than one half, whatever the batch"

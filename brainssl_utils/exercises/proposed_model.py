@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -22,11 +23,10 @@ def check_joint_loss(function: Any) -> str:
         features, contrastive = start.clone().requires_grad_(), torch.tensor(1.5, requires_grad=True)
         classifier.zero_grad()
         loss = call(function, contrastive, features, classifier, labels, joint)
-        expected = 1.5 + F.cross_entropy(classifier(start), labels).item()
+        terms = 1.5, F.cross_entropy(classifier(start), labels).item()
         if not isinstance(loss, torch.Tensor):
             raise Wrong("return a tensor, so that backward() can be called on it")
-        if abs(loss.item() - expected) > 1e-4:
-            raise Wrong(f"the loss is {loss.item():.4f}; the sum of both terms is {expected:.4f}")
+        _compare(loss.item(), *terms)
         loss.backward()
         if classifier.weight.grad is None or contrastive.grad is None:
             raise Wrong("a gradient is missing: both terms must stay connected to what they were computed from")
@@ -36,6 +36,20 @@ def check_joint_loss(function: Any) -> str:
                 f"with joint={joint} the classifier's gradient {'reaches' if reached else 'misses'} the features"
             )
     return "one sum, and the gradient reaches the features only when it should"
+
+
+def _compare(value: float, contrastive: float, classification: float) -> None:
+    expected = contrastive + classification
+    if math.isclose(value, expected, abs_tol=1e-4):
+        return
+    for result, mistake in (
+        (expected / 2, "that is the mean of the two terms; their sum is asked for"),
+        (contrastive, "that is the contrastive term alone"),
+        (classification, "that is the classifier's term alone"),
+    ):
+        if math.isclose(value, result, abs_tol=1e-4):
+            raise Wrong(mistake)
+    raise Wrong(f"the loss is {value:.4f}; the sum of both terms is {expected:.4f}")
 
 
 @checker
@@ -49,5 +63,7 @@ def check_test_accuracy(answer: dict[str, Any]) -> str:
         raise Wrong(f"{answer['correct']} of 308 is {answer['correct'] / 308:.2%}, not 72.40 %")
     expected = wilson_interval(223, 308)
     if any(abs(answer[key] - value) > 0.003 for key, value in zip(("low", "high"), expected)):
-        raise Wrong("the interval is not the 95 % Wilson interval; metrics.wilson_interval gives it, as shares in 0..1")
+        raise Wrong(
+            "the interval is not the 95 % Wilson interval; brainssl_utils.intervals.wilson_interval gives it, as shares in 0..1"
+        )
     return f"223 of 308, between {expected[0]:.1%} and {expected[1]:.1%}"

@@ -1,15 +1,7 @@
 """Every figure of the course. Functions return a `Figure`; `show` puts it on the page with its caption and saves it."""
 
-from brainssl_utils.plots.base import (
-    CLASS_COLOURS,
-    METHOD_COLOURS,
-    PALETTE,
-    image_grid,
-    image_panel,
-    new_figure,
-    show,
-    tidy,
-)
+from brainssl_utils.plots.base import image_grid, image_panel, new_figure, show, tidy
+from brainssl_utils.plots.colours import CLASS_COLOURS, PALETTE, class_colour
 from brainssl_utils.plots.comparison import gap_curves, label_curve_plot, model_diagram, two_by_two
 from brainssl_utils.plots.contrastive import (
     grouped_bars,
@@ -54,9 +46,9 @@ from brainssl_utils.plots.training import (
 
 __all__ = [
     "CLASS_COLOURS",
-    "METHOD_COLOURS",
     "PALETTE",
     "class_boxes",
+    "class_colour",
     "compare_curves",
     "confusion_matrices",
     "correlation_histogram",

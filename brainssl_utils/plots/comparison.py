@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.ticker import MaxNLocator
 
-from brainssl_utils.plots.base import PALETTE, new_figure, tidy
+from brainssl_utils.plots.base import new_figure, tidy
+from brainssl_utils.plots.colours import PALETTE, method_colours
 
 
 def model_diagram(joint: bool = True) -> Figure:
@@ -56,6 +58,7 @@ def gap_curves(histories: dict[str, pd.DataFrame]) -> Figure:
         axis.fill_between(epoch, test, training, color=PALETTE[4], alpha=0.12, lw=0)
         tidy(axis, "epoch", "accuracy (%)", title)
         axis.set_ylim(0, 103)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.legend(fontsize=7, frameon=False, loc="lower right")
     return figure
 
@@ -83,20 +86,20 @@ def label_curve_plot(curve: pd.DataFrame, value: str = "accuracy") -> Figure:
     `curve` is what `evaluation.label_curve` returns, one kind of probe a panel.
     """
     kinds = list(dict.fromkeys(curve["kind"]))
+    colours = method_colours(dict.fromkeys(curve["method"]))
     figure, [axes] = new_figure(1, len(kinds), 4.6, 3.5)
     for axis, kind in zip(axes, kinds):
         part = curve[curve["kind"] == kind]
-        for index, method in enumerate(dict.fromkeys(part["method"])):
+        for method in dict.fromkeys(part["method"]):
             scores = part[part["method"] == method].groupby("labels")[value].agg(["mean", "min", "max"]) * 100
             # Of equal scores the mean can lie a rounding error outside them, and matplotlib refuses bars below 0.
             spread = np.stack([scores["mean"] - scores["min"], scores["max"] - scores["mean"]]).clip(min=0)
-            colour = PALETTE[index % len(PALETTE)]
-            look = {"marker": "os^"[index // len(PALETTE) % 3], "ls": ("-", "--", ":")[index // len(PALETTE) % 3]}
-            axis.errorbar(scores.index, scores["mean"], spread, **look, ms=4, capsize=2, color=colour, label=method)
+            look = {"color": colours[method], "marker": "o", "ms": 4, "capsize": 2}
+            axis.errorbar(scores.index, scores["mean"], spread, **look, label=method)
         axis.set_xscale("log")
         ticks = sorted(set(part["labels"]))
         axis.set_xticks(ticks, [str(tick) for tick in ticks])
         axis.minorticks_off()
-        tidy(axis, "labelled images", f"test {value.replace('_', ' ')} (%)", f"read by: {kind}")
+        tidy(axis, "labelled images", f"test {value.replace('_', ' ')} (%)", f"read by: {kind.replace('_', '-')}")
     axes[-1].legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return figure

@@ -10,7 +10,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from brainssl_utils.plots.base import GREY, PALETTE, image_panel, new_figure, tidy
+from brainssl_utils.plots.base import draw_levels, image_panel, new_figure, tidy
+from brainssl_utils.plots.colours import GREY, PALETTE, series_colour
 
 
 def two_view_diagram(
@@ -91,7 +92,7 @@ def matrices(
             axes.set_xticks(range(len(across)), across, fontsize=8)
             axes.set_yticks(range(len(names)), names, fontsize=8)
         axes.set_title(title, fontsize=10)
-    figure.colorbar(shown, ax=list(row), shrink=0.75)
+    figure.colorbar(shown, ax=list(row), shrink=0.75, label="value of the cell")
     return figure
 
 
@@ -123,12 +124,12 @@ def line_plot(
     ylabel: str,
     levels: Mapping[str, float] | None = None,
 ) -> Figure:
-    """Draw one line an entry of `lines`, name -> (x, y), and dotted horizontal `levels`, name -> y."""
+    """Draw one line an entry of `lines`, name -> (x, y), and black horizontal `levels`, name -> y."""
     figure, [[axes]] = new_figure(1, 1, 5.6, 3.2)
-    for colour, (name, (x, y)) in zip(PALETTE, lines.items()):
-        axes.plot(x, y, color=colour, marker="." if len(np.asarray(x)) <= 60 else None, label=name)
-    for colour, (name, y) in zip(PALETTE[::-1], (levels or {}).items()):
-        axes.axhline(y, color=colour, ls=":", lw=1.5, label=name)
+    for index, (name, (x, y)) in enumerate(lines.items()):
+        marker = "." if len(np.asarray(x)) <= 60 else None
+        axes.plot(x, y, color=series_colour(index), marker=marker, label=name)
+    draw_levels(axes, levels)
     if all(np.issubdtype(np.asarray(x).dtype, np.integer) for x, _ in lines.values()):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     tidy(axes, xlabel, ylabel)
@@ -138,14 +139,14 @@ def line_plot(
 
 
 def grouped_bars(table: pd.DataFrame, ylabel: str, levels: Mapping[str, float] | None = None) -> Figure:
-    """Draw one group of bars a row of `table`, one colour a column, values in 0..1 shown in %; dotted `levels` likewise."""
+    """Draw one group of bars a row of `table`, one colour a column, values in 0..1 shown in %; black `levels` likewise."""
     figure, [[axes]] = new_figure(1, 1, 1.6 + 0.95 * len(table), 3.2)
     width = 0.8 / table.shape[1]
     places = np.arange(len(table))
-    for index, (colour, name) in enumerate(zip(PALETTE, table.columns)):
-        axes.bar(places - 0.4 + width * (index + 0.5), 100 * table[name], width, color=colour, label=str(name))
-    for name, level in (levels or {}).items():
-        axes.axhline(100 * level, color="black", ls=":", lw=1.2, label=name)
+    for index, name in enumerate(table.columns):
+        left = places - 0.4 + width * (index + 0.5)
+        axes.bar(left, 100 * table[name], width, color=series_colour(index), label=str(name))
+    draw_levels(axes, {name: 100 * level for name, level in (levels or {}).items()})
     axes.set_xticks(places, [str(name) for name in table.index], fontsize=8)
     tidy(axes, "", ylabel)
     axes.set_ylim(bottom=0)

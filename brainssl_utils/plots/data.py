@@ -1,4 +1,4 @@
-"""Figures of the data: sources side by side, twins with their evidence, who copies whom, what a leak is worth."""
+"""Figures of the data: sources side by side, copies with their evidence, who copies whom, what a leak is worth."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from brainssl_utils.intervals import t_interval
-from brainssl_utils.plots.base import GREY, PALETTE, image_panel, new_figure, tidy
+from brainssl_utils.plots.base import image_panel, new_figure, tidy
+from brainssl_utils.plots.colours import GREY, PALETTE, series_colour
 
 if TYPE_CHECKING:
     from brainssl_utils.data.corpus import Corpus
@@ -74,7 +75,6 @@ def picture_pairs(
         empty.axis("off")
         return figure
     figure, axes = new_figure(2, len(a), 1.5, 2.0)
-    figure.set_layout_engine("constrained", h_pad=0.08)  # else titles of two lines touch the edge
     for column, (first, second, text) in enumerate(zip(a, b, evidence)):
         for axis, row in zip(axes[:, column], (first, second)):
             about = corpus.table.iloc[row]
@@ -107,7 +107,7 @@ def correlation_histogram(panels: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLik
             values = np.clip(np.asarray(given, dtype=float), bins[0], bins[-1])
             share = np.full(len(values), 100 / max(len(values), 1))
             axis.hist(values, bins=bins, weights=share, color=colour, alpha=0.75, label=f"{label} ({len(values)})")
-        axis.axvline(threshold, color=PALETTE[4], ls="--", lw=1.2, label=f"{threshold:g}")
+        axis.axvline(threshold, color=PALETTE[4], ls="--", lw=1.2, label=f"threshold {threshold:g}")
         axis.legend(fontsize=8, frameon=False, loc="upper left")
         tidy(axis, "correlation", "share of the pairs (%)" if axis is axes[0] else "", title)
     return figure
@@ -124,34 +124,36 @@ def overlap_map(shared: pd.DataFrame, sizes: pd.Series) -> Figure:
 
     share = 100 * shared.div(sizes.reindex(shared.index), axis=0)
     text = share.round(0).astype(int).astype(str) + " %\n" + shared.astype(str)
-    figure, [[axes]] = new_figure(1, 1, 1.9 + 1.35 * len(shared), 1.0 + 0.9 * len(shared))
+    figure, [[axes]] = new_figure(1, 1, 1.9 + 1.35 * len(shared), 1.3 + 0.9 * len(shared))
     sns.heatmap(
         share, annot=text.to_numpy(), fmt="", cmap="Blues", vmin=0, vmax=100, ax=axes, linewidths=1.5,
-        annot_kws={"fontsize": 9}, cbar_kws={"label": "share of the row's images (%)"},
+        annot_kws={"fontsize": 9}, cbar_kws={"label": "share of the row (%)"},
     )  # fmt: skip
-    axes.set_xlabel("have a twin in")
+    axes.set_xlabel("have a copy in")
     axes.set_ylabel("images of")
     axes.tick_params(axis="y", rotation=0, length=0)
     axes.tick_params(axis="x", length=0)
+    # Tilted, so that long names do not run into each other.
+    axes.set_xticks(axes.get_xticks(), list(shared), rotation=25, ha="right", rotation_mode="anchor")
     return figure
 
 
 def leakage_bars(tables: Mapping[str, pd.DataFrame]) -> Figure:
-    """Draw `leakage` of several splits, one panel a split: share of test images with a twin, by part and threshold."""
+    """Draw `leakage` of several splits, one panel a split: share of test images with a copy, by part and threshold."""
     figure, [axes] = new_figure(1, len(tables), 3.7, 2.9)
     for axis, (name, table) in zip(axes, tables.items()):
         thresholds = list(dict.fromkeys(table["threshold"]))
         for shift, threshold in enumerate(thresholds):
             shares = table[table["threshold"] == threshold].set_index("part")["share"].reindex(list(PARTS)) * 100
             x = np.arange(len(PARTS)) + (shift - (len(thresholds) - 1) / 2) * 0.38
-            bars = axis.bar(x, shares, 0.36, color=PALETTE[shift], label=f"correlation from {threshold:.2f}")
+            bars = axis.bar(x, shares, 0.36, color=series_colour(shift), label=f"correlation from {threshold:.2f}")
             axis.bar_label(bars, [f"{share:.0f}" for share in shares], fontsize=8, padding=1)
         axis.set_xticks(range(len(PARTS)), list(PARTS.values()), fontsize=8)
         axis.set_ylim(0, 112)
         axis.set_yticks(range(0, 101, 25))
         tidy(
             axis,
-            "a twin in the",
+            "a copy in the",
             "test images (%)" if axis is axes[0] else "",
             f"{name} ({_tested(table)} test images)",
         )
@@ -178,8 +180,8 @@ def split_comparison(scores: pd.DataFrame, chance: float | None = None) -> Figur
             mine = scores[(scores["learner"] == learner) & (scores["split"] == split)]
             centre = i * (len(splits) + 0.6) + j
             x = centre + np.linspace(-0.22, 0.10, len(mine)) if len(mine) > 1 else np.array([centre - 0.1])
-            axes.vlines(x, 100 * mine["lo"], 100 * mine["hi"], color=PALETTE[j], lw=1.2, alpha=0.6)
-            axes.plot(x, 100 * mine["accuracy"], "o", color=PALETTE[j], ms=4)
+            axes.vlines(x, 100 * mine["lo"], 100 * mine["hi"], color=series_colour(j), lw=1.2, alpha=0.6)
+            axes.plot(x, 100 * mine["accuracy"], "o", color=series_colour(j), ms=4)
             mean, low, high = (100 * value for value in t_interval(mine["accuracy"]))
             if len(mine) > 1:
                 axes.vlines(centre + 0.28, max(low, 0), min(high, 100), color="black", lw=2)

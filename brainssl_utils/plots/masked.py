@@ -10,7 +10,8 @@ import numpy.typing as npt
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from brainssl_utils.plots.base import CLASS_COLOURS, PALETTE, image_panel, new_figure, tidy
+from brainssl_utils.plots.base import image_panel, new_figure, tidy
+from brainssl_utils.plots.colours import PALETTE, class_colour
 
 HIDDEN = PALETTE[5]
 
@@ -49,7 +50,7 @@ def error_maps(images: Any, repairs: Any, errors: Any, titles: Sequence[str]) ->
         axes[2, column].set_yticks([])
     for axis, label in zip(axes[:, 0], ("scan", "repair", "squared error")):
         axis.set_ylabel(label, fontsize=8)
-    figure.colorbar(shown, ax=list(axes[2]), shrink=0.9)
+    figure.colorbar(shown, ax=list(axes[2]), shrink=0.9, label="squared error")
     return figure
 
 
@@ -70,7 +71,7 @@ def class_boxes(panels: Mapping[str, npt.ArrayLike], labels: npt.ArrayLike, clas
             own = values[labels == place]
             if not len(own):
                 continue
-            colour = CLASS_COLOURS.get(name, PALETTE[place % len(PALETTE)])
+            colour = class_colour(name, place)
             axis.scatter(place + rng.uniform(-0.18, 0.18, len(own)), own, s=7, color=colour, alpha=0.5, linewidths=0)
             axis.boxplot([own], positions=[place], widths=0.55, showfliers=False, medianprops={"color": "black"})
         axis.set_xticks(range(len(classes)), classes, fontsize=8)

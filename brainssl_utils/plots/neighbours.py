@@ -10,7 +10,8 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from brainssl_utils.plots.base import GREY, PALETTE, image_panel, new_figure, tidy
+from brainssl_utils.plots.base import image_panel, new_figure, tidy
+from brainssl_utils.plots.colours import GREY, PALETTE, series_colour
 
 AGREES, DIFFERS = PALETTE[0], PALETTE[4]
 
@@ -109,8 +110,9 @@ def queue_shares(table: pd.DataFrame, marks: Mapping[str, float], chance: float 
     """
     figure, [[axes]] = new_figure(1, 1, 7.4, 3.4)
     styles = ("-", "--", "-.", ":")
-    for index, (colour, name) in enumerate(zip(PALETTE, table.columns)):
-        axes.plot(table.index, 100 * table[name], styles[index % 4], color=colour, marker="o", ms=4, label=str(name))
+    for index, name in enumerate(table.columns):
+        look = {"color": series_colour(index), "ls": styles[index % 4], "marker": "o", "ms": 4}
+        axes.plot(table.index, 100 * table[name], **look, label=str(name))
     if chance is not None:
         axes.axhline(100 * chance, color=GREY, ls=":", lw=1.2, label="same class, by chance")
     for style, (label, length) in zip(("--", ":", "-."), marks.items()):

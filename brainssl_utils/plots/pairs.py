@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from brainssl_utils.plots.base import GREY, PALETTE, image_panel, new_figure, tidy
+from brainssl_utils.plots.base import image_panel, new_figure, tidy
+from brainssl_utils.plots.colours import GREY, PALETTE, series_colour
 
 POSITIVE, NEGATIVE = PALETTE[0], PALETTE[4]
 
@@ -45,6 +46,8 @@ def pair_sheet(rows: Mapping[str, tuple[Any, Any, Sequence[str]]], panel: float 
     """
     columns = len(next(iter(rows.values()))[0])
     figure, axes = new_figure(len(rows), columns, panel, 0.5 * panel + 0.28)
+    # Inches beside a pair, so that pairs lie farther apart than the two pictures of a pair.
+    figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.08)
     for axis_row, (label, (first, second, titles)) in zip(axes, rows.items()):
         for axis, one, other, title in zip(axis_row, np.asarray(first), np.asarray(second), titles):
             white = 255 if one.dtype == np.uint8 else 1.0
@@ -109,7 +112,7 @@ def distance_histograms(
         shares = [100 * np.histogram(side.clip(max=top), edges)[0] / max(len(side), 1) for side in sides]
         axis.stairs(shares[0], edges, fill=True, color=POSITIVE, alpha=0.5, label="positive")
         axis.stairs(shares[1], edges, color=NEGATIVE, lw=1.6, label="negative")
-        axis.axvline(thresholds[title], color="black", ls=":", lw=1.2)
+        axis.axvline(thresholds[title], color="black", ls=":", lw=1.2, label="threshold")
         tidy(axis, "distance", "share of pairs (%)" if index % columns == 0 else "", title)
     axes.flat[0].legend(fontsize=7, frameon=False)
     return figure
@@ -123,8 +126,7 @@ def digit_map(points: Mapping[str, npt.ArrayLike], digits: npt.ArrayLike) -> Fig
         xy = np.asarray(given)
         for digit in np.unique(digits):
             x, y = xy[digits == digit].T
-            colour = PALETTE[digit] if digit < 6 else ("#7A5C00", "#555555", "#A0522D", "#000000")[digit - 6]
-            axis.scatter(x, y, marker=f"${digit}$", s=26, color=colour, alpha=0.8, linewidths=0)
+            axis.scatter(x, y, marker=f"${digit}$", s=26, color=series_colour(digit), alpha=0.8, linewidths=0)
         tidy(axis, "first coordinate", "second coordinate", title)
         axis.set_aspect("equal", adjustable="datalim")
     return figure

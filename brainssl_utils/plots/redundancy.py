@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from brainssl_utils.plots.base import GREY, PALETTE, new_figure, tidy
+from brainssl_utils.plots.base import draw_levels, new_figure, tidy
+from brainssl_utils.plots.colours import GREY, PALETTE, series_colour
 
 READING_COLOURS = {"trained": PALETTE[0], "random": PALETTE[1]}
 
@@ -71,13 +72,12 @@ def step_curves(
     levels: Mapping[str, float] | None = None,
     xlabel: str = "training step",
 ) -> Figure:
-    """Draw one panel a title and one line a column against the index (steps); dotted `levels` in every panel."""
+    """Draw one panel a title and one line a column against the index (steps); black `levels` in every panel."""
     figure, [row] = new_figure(1, len(panels), 3.6 + 2.2 / len(panels), 3.0)  # the legend stands on the right
     for axes, (title, table) in zip(row, panels.items()):
-        for colour, name in zip(PALETTE, table.columns):
-            axes.plot(table.index, table[name], color=colour, marker=".", label=str(name))
-        for colour, (name, level) in zip(PALETTE[::-1], (levels or {}).items()):
-            axes.axhline(level, color=colour, ls=":", lw=1.3, label=name)
+        for index, name in enumerate(table.columns):
+            axes.plot(table.index, table[name], color=series_colour(index), marker=".", label=str(name))
+        draw_levels(axes, levels)
         tidy(axes, xlabel, ylabel if axes is row[0] else "", title)
     row[-1].legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure

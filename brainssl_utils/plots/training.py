@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from brainssl_utils.methods import method_title
-from brainssl_utils.plots.base import CLASS_COLOURS, METHOD_COLOURS, PALETTE, new_figure, tidy
+from brainssl_utils.plots.base import new_figure, tidy
+from brainssl_utils.plots.colours import PALETTE, class_colour, method_colours
 
 ACCURACIES = {
     "c_acc": "c_acc: contrastive",
@@ -42,13 +41,16 @@ def compare_curves(
     histories: dict[str, pd.DataFrame], names: Sequence[str], ylabel: str, titles: Sequence[str]
 ) -> Figure:
     """Draw one panel a column of the histories, one line a method (keys are method names); losses as they are, else %."""
+    from brainssl_utils.methods import method_title  # loads torch, which no other figure needs
+
+    colours = method_colours(histories)
     figure, [axes] = new_figure(1, len(names), 3.8, 3.0)
     for axis, name, title in zip(axes, names, titles):
-        for spare, (method, history) in zip(cycle(PALETTE), histories.items()):
+        for method, history in histories.items():
             if name in history and history[name].notna().any():
                 values = history[name].astype(float) * (1 if name.endswith("loss") else 100)
-                colour = METHOD_COLOURS.get(method, spare)
-                axis.plot(history["epoch"] + 1, values, color=colour, marker=".", label=method_title(method))
+                label = method_title(method, method)
+                axis.plot(history["epoch"] + 1, values, color=colours[method], marker=".", label=label)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         tidy(axis, "epoch", ylabel, title)
         axis.legend(fontsize=7, frameon=False)
@@ -76,8 +78,7 @@ def embedding(points: dict[str, np.ndarray], labels: np.ndarray, classes: Sequen
     for axis, (title, xy) in zip(axes, points.items()):
         for index, name in enumerate(classes):
             chosen = labels == index
-            colour = CLASS_COLOURS.get(name, PALETTE[index % len(PALETTE)])
-            axis.scatter(*xy[chosen].T, s=9, color=colour, label=name, alpha=0.75, linewidths=0)
+            axis.scatter(*xy[chosen].T, s=9, color=class_colour(name, index), label=name, alpha=0.75, linewidths=0)
         tidy(axis, "first coordinate", "second coordinate", title)
         axis.set_xticks([])
         axis.set_yticks([])

@@ -13,15 +13,32 @@ def apart(a: int, b: int, n: int) -> bool:
     return low_a > high_b or low_b > high_a
 
 
-def test_chance_level(capsys: pytest.CaptureFixture[str]) -> None:
-    assert not check_chance_level(lambda size: None) and "not yet" in capsys.readouterr().out
-    assert check_chance_level(lambda size: 0.5 + 0.5 / size) and "correct" in capsys.readouterr().out
-    for wrong in (lambda size: 1 / size, lambda size: 0.5, lambda size: 1 / 0):
-        assert not check_chance_level(wrong) and "not right" in capsys.readouterr().out
+WRONG = [
+    (check_chance_level, lambda size: 1 / size, "when no pair is identical"),
+    (check_chance_level, lambda size: 0.5, "guessed right now and then"),
+    (check_chance_level, lambda size: 50 + 50 / size, "between 0 and 1"),
+    (check_chance_level, lambda size: 0.6, "for a batch of"),
+    (check_chance_level, lambda size: 1 / 0, "ZeroDivisionError"),
+    (check_rows_differ, lambda a, b, n: a != b, "164 and 179 of 308: the intervals overlap"),
+    (check_rows_differ, lambda a, b, n: True, "the intervals overlap"),
+    (check_rows_differ, lambda a, b, n: a < b and apart(a, b, n), "223 and 169 of 308: the intervals lie apart"),
+]
 
 
-def test_rows_differ(capsys: pytest.CaptureFixture[str]) -> None:
-    assert not check_rows_differ(lambda a, b, n: ...) and "not yet" in capsys.readouterr().out
-    assert check_rows_differ(apart) and "correct" in capsys.readouterr().out
-    for wrong in (lambda a, b, n: a != b, lambda a, b, n: True, lambda a, b, n: a < b and apart(a, b, n)):
-        assert not check_rows_differ(wrong) and "not right" in capsys.readouterr().out
+@pytest.mark.parametrize("check", [check_chance_level, check_rows_differ])
+@pytest.mark.parametrize("nothing", [None, ...])
+def test_stubs_are_not_yet(check, nothing, verdict):
+    assert verdict(check, lambda *arguments: nothing).startswith("not yet")
+
+
+@pytest.mark.parametrize(("check", "answer", "reason"), WRONG)
+def test_wrong_answers_are_told_what_is_wrong(check, answer, reason, verdict):
+    said = verdict(check, answer)
+    assert said.startswith("not right") and reason in said
+
+
+@pytest.mark.parametrize(
+    ("check", "answer"), [(check_chance_level, lambda size: 0.5 + 0.5 / size), (check_rows_differ, apart)]
+)
+def test_solutions_are_correct(check, answer, verdict):
+    assert verdict(check, answer).startswith("correct")

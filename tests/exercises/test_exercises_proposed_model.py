@@ -12,28 +12,36 @@ def right(contrastive, features, classifier, labels, joint):
     return contrastive + F.cross_entropy(classifier(features if joint else features.detach()), labels)
 
 
-def test_joint_loss_stub_and_solution(capsys: pytest.CaptureFixture[str]) -> None:
-    assert not check_joint_loss(lambda *arguments: None) and "not yet" in capsys.readouterr().out
-    assert check_joint_loss(right) and "correct" in capsys.readouterr().out
+ANSWER = {"name": "val_p_acc", "correct": 223, "low": 0.6716, "high": 0.7709}
+WRONG = [
+    (check_joint_loss, lambda c, f, k, y, joint: c + F.cross_entropy(k(f), y), "with joint=False"),
+    (check_joint_loss, lambda c, f, k, y, joint: c + F.cross_entropy(k(f.detach()), y), "with joint=True"),
+    (check_joint_loss, lambda c, f, k, y, joint: right(c.detach(), f, k, y, joint), "a gradient is missing"),
+    (check_joint_loss, lambda c, f, k, y, joint: right(c, f, k, y, joint) / 2, "mean of the two terms"),
+    (check_joint_loss, lambda c, f, k, y, joint: F.cross_entropy(k(f), y), "classifier's term alone"),
+    (check_joint_loss, lambda c, f, k, y, joint: c, "contrastive term alone"),
+    (check_joint_loss, lambda c, f, k, y, joint: right(c, f, k, y, joint) + 1, "the sum of both terms is"),
+    (check_joint_loss, lambda c, f, k, y, joint: right(c, f, k, y, joint).item(), "return a tensor"),
+    (check_joint_loss, lambda c, f, k, y, joint: right(c, f, k, y, joint) * float("nan"), "the loss is nan"),
+    (check_test_accuracy, {**ANSWER, "name": "p_acc"}, "images the model trains on"),
+    (check_test_accuracy, {**ANSWER, "correct": 72}, "not 72.40 %"),
+    (check_test_accuracy, {**ANSWER, "low": 0.5}, "95 % Wilson interval"),
+]
 
 
 @pytest.mark.parametrize(
-    "wrong",
-    [
-        lambda c, f, k, y, joint: c + F.cross_entropy(k(f), y),
-        lambda c, f, k, y, joint: c + F.cross_entropy(k(f.detach()), y),
-        lambda c, f, k, y, joint: right(c.detach(), f, k, y, joint),
-        lambda c, f, k, y, joint: right(c, f, k, y, joint) / 2,
-        lambda c, f, k, y, joint: right(c, f, k, y, joint).item(),
-    ],
+    ("check", "answer"), [(check_joint_loss, lambda *a: None), (check_test_accuracy, {**ANSWER, "name": ...})]
 )
-def test_joint_loss_wrong_answers_are_found(wrong, capsys: pytest.CaptureFixture[str]) -> None:
-    assert not check_joint_loss(wrong) and "not right" in capsys.readouterr().out
+def test_stubs_are_not_yet(check, answer, verdict):
+    assert verdict(check, answer).startswith("not yet")
 
 
-def test_test_accuracy(capsys: pytest.CaptureFixture[str]) -> None:
-    answer = {"name": "val_p_acc", "correct": 223, "low": 0.6716, "high": 0.7709}
-    assert check_test_accuracy(answer)
-    assert not check_test_accuracy({**answer, "name": ...}) and "not yet" in capsys.readouterr().out
-    for change in ({"name": "p_acc"}, {"correct": 72}, {"low": 0.5}):
-        assert not check_test_accuracy({**answer, **change})
+@pytest.mark.parametrize(("check", "answer", "reason"), WRONG)
+def test_wrong_answers_are_told_what_is_wrong(check, answer, reason, verdict):
+    said = verdict(check, answer)
+    assert said.startswith("not right") and reason in said
+
+
+@pytest.mark.parametrize(("check", "answer"), [(check_joint_loss, right), (check_test_accuracy, ANSWER)])
+def test_solutions_are_correct(check, answer, verdict):
+    assert verdict(check, answer).startswith("correct")

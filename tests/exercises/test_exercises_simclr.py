@@ -75,23 +75,20 @@ WRONG = {
 }
 
 
-def test_untouched_stubs_are_not_yet(capsys: pytest.CaptureFixture[str]) -> None:
-    assert not check_nt_xent(lambda z1, z2, temperature: ...)
-    assert not check_recipe(..., heads())
-    assert not check_temperature(..., NEGATIVES)
-    assert capsys.readouterr().out.count("not yet") == 3
+def test_untouched_stubs_are_not_yet(verdict) -> None:
+    assert verdict(check_nt_xent, lambda z1, z2, temperature: ...).startswith("not yet")
+    assert verdict(check_recipe, ..., heads()).startswith("not yet")
+    assert verdict(check_temperature, ..., NEGATIVES).startswith("not yet")
 
 
-def test_nt_xent_is_accepted_by_hand_and_from_lightly(capsys: pytest.CaptureFixture[str]) -> None:
-    assert check_nt_xent(right)
-    assert check_nt_xent(lambda z1, z2, temperature: NTXentLoss(temperature)(z1, z2))
-    assert capsys.readouterr().out.count("correct") == 2
+def test_nt_xent_is_accepted_by_hand_and_from_lightly(verdict) -> None:
+    for answer in (right, lambda z1, z2, temperature: NTXentLoss(temperature)(z1, z2)):
+        assert verdict(check_nt_xent, answer).startswith("correct")
 
 
 @pytest.mark.parametrize("word", sorted(WRONG))
-def test_each_usual_mistake_in_nt_xent_is_named(word: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert not check_nt_xent(WRONG[word])
-    said = capsys.readouterr().out
+def test_each_usual_mistake_in_nt_xent_is_named(word: str, verdict) -> None:
+    said = verdict(check_nt_xent, WRONG[word])
     assert said.startswith("not right") and word in said
 
 
@@ -114,11 +111,9 @@ def test_the_slow_loss_is_lightlys(n: int, temperature: float) -> None:
         ("flip", "dict"),
     ],
 )
-def test_recipes_that_break_a_rule_are_told_which(
-    changes: object, word: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert not check_recipe(changes, heads())
-    assert word in capsys.readouterr().out
+def test_recipes_that_break_a_rule_are_told_which(changes: object, word: str, verdict) -> None:
+    said = verdict(check_recipe, changes, heads())
+    assert said.startswith("not right") and word in said
 
 
 def test_a_gentle_recipe_passes() -> None:
@@ -147,11 +142,9 @@ def test_contrast_left_follows_the_factor() -> None:
 
 
 @pytest.mark.parametrize(("temperature", "word"), [(0.1, "raise"), (1.0, "lower"), (-1.0, "above 0")])
-def test_a_wrong_temperature_is_told_which_way_to_go(
-    temperature: float, word: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert not check_temperature(temperature, NEGATIVES)
-    assert word in capsys.readouterr().out
+def test_a_wrong_temperature_is_told_which_way_to_go(temperature: float, word: str, verdict) -> None:
+    said = verdict(check_temperature, temperature, NEGATIVES)
+    assert said.startswith("not right") and word in said
 
 
 def test_the_temperature_that_gives_half_is_accepted() -> None:

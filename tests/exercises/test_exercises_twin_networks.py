@@ -12,10 +12,6 @@ from brainssl_utils.exercises.twin_networks import (
 )
 
 
-def stub(*arguments):
-    return ...
-
-
 def loss(z1, z2, same, margin):
     distance = (z1 - z2).norm(dim=1)
     return torch.where(same, distance**2, (margin - distance).clamp(min=0) ** 2).mean()
@@ -89,58 +85,44 @@ def too_few(pool, group, patient, n, generator):
     return clean(pool, group, patient, n // 2, generator)
 
 
+WRONG = [
+    (check_contrastive_loss, not_clipped, "beyond the margin"),
+    (check_contrastive_loss, summed, "mean"),
+    (check_contrastive_loss, halved, "1/2"),
+    (check_contrastive_loss, exchanged, "changed places"),
+    (check_contrastive_loss, each, "one number"),
+    (check_clean_negatives, only_different, "copies"),
+    (check_clean_negatives, copies_alone, "one patient"),
+    (check_clean_negatives, unknown_as_one, "unknown"),
+    (check_clean_negatives, places, "pool"),
+    (check_clean_negatives, unseeded, "same generator seed"),
+    (check_clean_negatives, always_the_same, "another generator seed"),
+    (check_clean_negatives, one_anchor, "draw from all"),
+    (check_clean_negatives, too_few, "asked for"),
+    (check_largest_distance, 2**0.5, "right angle"),
+    (check_largest_distance, 4, "squared"),
+    (check_largest_distance, 1, "circle"),
+    (check_largest_distance, "two", "number"),
+]
+RIGHT = [(check_contrastive_loss, loss), (check_clean_negatives, clean), (check_largest_distance, 2)]
+
+
 @pytest.mark.parametrize("check", [check_contrastive_loss, check_clean_negatives])
-def test_an_untouched_stub_is_not_yet(check, capsys):
-    assert check(stub) is False and check(...) is False and check() is False
-    assert capsys.readouterr().out.count("not yet") == 3
+def test_an_untouched_stub_is_not_yet(check, verdict):
+    assert verdict(check, lambda *arguments: ...).startswith("not yet")
+    assert verdict(check, ...).startswith("not yet") and verdict(check).startswith("not yet")
 
 
-def test_an_untouched_number_is_not_yet(capsys):
-    assert check_largest_distance(...) is False
-    assert "not yet" in capsys.readouterr().out
+def test_an_untouched_number_is_not_yet(verdict):
+    assert verdict(check_largest_distance, ...).startswith("not yet")
 
 
-@pytest.mark.parametrize(
-    ("wrong", "says"),
-    [
-        (not_clipped, "beyond the margin"),
-        (summed, "mean"),
-        (halved, "1/2"),
-        (exchanged, "changed places"),
-        (each, "one number"),
-    ],
-)
-def test_wrong_losses_are_told_why(wrong, says, capsys):
-    assert check_contrastive_loss(wrong) is False
-    assert says in capsys.readouterr().out
+@pytest.mark.parametrize(("check", "answer", "reason"), WRONG)
+def test_wrong_answers_are_told_what_is_wrong(check, answer, reason, verdict):
+    said = verdict(check, answer)
+    assert said.startswith("not right") and reason in said
 
 
-@pytest.mark.parametrize(
-    ("wrong", "says"),
-    [
-        (only_different, "copies"),
-        (copies_alone, "one patient"),
-        (unknown_as_one, "unknown"),
-        (places, "pool"),
-        (unseeded, "same generator seed"),
-        (always_the_same, "another generator seed"),
-        (one_anchor, "draw from all"),
-        (too_few, "asked for"),
-    ],
-)
-def test_wrong_draws_are_told_why(wrong, says, capsys):
-    assert check_clean_negatives(wrong) is False
-    assert says in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(("wrong", "says"), [(2**0.5, "right angle"), (4, "squared"), (1, "circle"), ("two", "number")])
-def test_wrong_numbers_are_told_why(wrong, says, capsys):
-    assert check_largest_distance(wrong) is False
-    assert says in capsys.readouterr().out
-
-
-def test_solutions_are_correct(capsys):
-    assert check_contrastive_loss(loss) is True
-    assert check_clean_negatives(clean) is True
-    assert check_largest_distance(2) is True
-    assert capsys.readouterr().out.count("correct") == 3
+@pytest.mark.parametrize(("check", "answer"), RIGHT)
+def test_solutions_are_correct(check, answer, verdict):
+    assert verdict(check, answer).startswith("correct")
