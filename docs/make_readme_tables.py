@@ -18,9 +18,10 @@ START, END = "<!-- {name}: made by `python docs/make_readme_tables.py` -->", "<!
 
 
 def rows() -> list[str]:
-    """Return the names of the methods in the tables: those of the published table in its order, then the supervised one."""
+    """Return the names of the methods in the tables: those of the published table in its order, then the supervised ones."""
     names = {method_title(name): name for name in METHODS}
-    return [*(names[title] for title in PUBLISHED.index), "supervised"]
+    baselines = [name for name, method in METHODS.items() if not method.uses_unlabeled]
+    return [*(names[title] for title in PUBLISHED.index), *baselines]
 
 
 def results_table(made: Sequence[dict[str, Any]]) -> str:
