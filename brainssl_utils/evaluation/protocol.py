@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 Rows = npt.NDArray[np.int64]
 PROBES: dict[str, Callable[..., Probe]] = {"linear": linear_probe, "knn": knn_probe}
 OTHERS = "others"
-"""Key of the fine-tuning settings of all models that `label_curve` is given none of their own for."""
+"""Key of `label_curve`'s fine-tuning settings for the models that are not named."""
 
 
 def evaluate(
@@ -103,8 +103,8 @@ def label_curve(
         ns: numbers of labels.
         seeds: each draws its own labels, folds, and fine-tuning batches.
         kinds: "linear", "knn", "fine_tune".
-        fine_tuning: settings of `fine_tune`, `seed` aside. A mapping gives them by model name,
-            and those of all other models under "others".
+        fine_tuning: settings of `fine_tune`, `seed` aside. A mapping gives them by model name, and those of all other
+            models under "others".
         progress: show a bar.
 
     Returns:

@@ -42,8 +42,7 @@ def test_report(y_true: npt.ArrayLike, y_pred: npt.ArrayLike, classes: Sequence[
     from sklearn.metrics import confusion_matrix, f1_score, recall_score  # slow to import, so only where it is needed
 
     n, correct = len(truth), int((truth == answer).sum())
-    # Named, the classes that occur alone are averaged over: balanced_accuracy_score does the same, but warns of answers
-    # that name another class.
+    # The mean recall of the classes that occur is balanced_accuracy_score, which however warns of answers of other classes.
     occurring = np.unique(truth)
     recalls = recall_score(truth, answer, labels=occurring, average=None)
     recall = {classes[code]: float(value) for code, value in zip(occurring, recalls)}
