@@ -18,7 +18,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,8 @@ from brainssl_utils.data.splits.draw import grouped_split, paper_split
 from brainssl_utils.data.splits.split import Split
 from brainssl_utils.data.splits.subsets import label_subset
 from brainssl_utils.errors import CourseError
-from brainssl_utils.evaluation.features import ImageNetEncoder, Pixels, random_encoder
+from brainssl_utils.evaluation.baselines import ImageNetEncoder, Pixels, random_encoder
+from brainssl_utils.evaluation.fine_tuning import FineTuning
 from brainssl_utils.evaluation.protocol import label_curve
 from brainssl_utils.files import atomic_path
 from brainssl_utils.methods import make_method
@@ -44,7 +45,6 @@ from brainssl_utils.training.trainer import fit
 
 CLASSES = ("glioma", "meningioma", "pituitary")
 LABELS = (12, 123, 1235)
-Tuning = dict[str, object]
 SIZES: dict[str, Any] = {"train": 1235, "test": 490, "unlabeled": 2451}
 SPLITS = ("published", "grouped")
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -101,13 +101,13 @@ def ways(title: str) -> tuple[str, ...]:
 
 
 def baselines(
-    corpus: Corpus, split: Split, seed: int, labels: Sequence[int], tuning: Tuning, size: int
+    corpus: Corpus, split: Split, seed: int, labels: Sequence[int], tuning: FineTuning, size: int
 ) -> pd.DataFrame:
     """What else the second project lacked, at the same labels, split, augmentation and number of steps."""
     random = {"random, frozen": random_encoder("paper", size, seed)}
     curves = [
         label_curve(random, corpus, split, labels, [seed], ("linear", "knn")),
-        label_curve(random, corpus, split, labels, [seed], ("fine_tune",), {**tuning, "freeze": "all"}),
+        label_curve(random, corpus, split, labels, [seed], ("fine_tune",), replace(tuning, freeze="all")),
         label_curve({"pixels": Pixels()}, corpus, split, labels, [seed], ("knn",)),
     ]
     try:
@@ -187,13 +187,13 @@ def main() -> None:
     corpus = load_corpus(arguments.data)
     size = arguments.image_size
     profile = profile_of(arguments.steps, size)
-    tuning = {
-        "steps": arguments.tuning_steps,
-        "encoder_lr_factor": arguments.encoder_rate,
-        "augmentation": arguments.augmentation,
-        "label_smoothing": arguments.label_smoothing,
-        "test_views": arguments.test_views,
-    }
+    tuning = FineTuning(
+        steps=arguments.tuning_steps,
+        encoder_lr_factor=arguments.encoder_rate,
+        augmentation=arguments.augmentation,
+        label_smoothing=arguments.label_smoothing,
+        test_views=arguments.test_views,
+    )
     tuned = f"{size}px-tuned{arguments.tuning_steps}x{arguments.encoder_rate:g}v{arguments.test_views}"
     tuned += f"-{arguments.augmentation}-smoothed{arguments.label_smoothing:g}"
     shelf = Shelf(arguments.out / "few_labels", profile.name, tuned)
@@ -219,7 +219,7 @@ def main() -> None:
             else:
                 seeds = range(100 * (seed + 1), 100 * (seed + 1) + arguments.draws) if draws else [seed]
                 kinds = ("fine_tune",) if draws else ways(title)
-                own = {**tuning, "encoder_lr_factor": 1.0} if title == SCRATCH else tuning
+                own = replace(tuning, encoder_lr_factor=1.0) if title == SCRATCH else tuning
                 results = label_curve({title: networks[title]}, images, split, drawings[draws], seeds, kinds, own)
             with atomic_path(path) as temporary:
                 results.assign(split=name).to_csv(temporary, index=False)

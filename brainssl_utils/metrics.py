@@ -10,17 +10,6 @@ import torch
 from torch import Tensor
 
 from brainssl_utils.errors import CourseError
-from brainssl_utils.intervals import t_interval, wilson_interval
-
-__all__ = [
-    "contrastive_accuracy",
-    "correlation_accuracy",
-    "dead_features",
-    "feature_health",
-    "reference_correlation_accuracy",
-    "t_interval",
-    "wilson_interval",
-]
 
 # Entries of the correlation matrix held at a time (38 MB in float32); smaller blocks are slower.
 BLOCK_ENTRIES = 9_500_000

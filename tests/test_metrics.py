@@ -1,4 +1,4 @@
-"""c_acc and r_acc against slow obvious versions, dead features, intervals."""
+"""c_acc and r_acc against slow obvious versions, dead features."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import torch
 
 from brainssl_utils import metrics
 from brainssl_utils.errors import CourseError
-from brainssl_utils.intervals import t_interval, wilson_interval
 
 
 def slow_contrastive(h1: torch.Tensor, h2: torch.Tensor) -> float:
@@ -192,37 +191,3 @@ def test_feature_health_tells_a_collapse_from_a_spread() -> None:
     assert metrics.feature_health(np.zeros((4, 3), np.float32))["rank"] == 0
     with pytest.raises(CourseError, match="diverged"):
         metrics.feature_health(torch.full((3, 3), float("nan")))
-
-
-@pytest.mark.parametrize(
-    ("correct", "interval"),
-    [(164, (47.7, 58.7)), (179, (52.5, 63.5)), (169, (49.3, 60.3)), (223, (67.2, 77.1))],
-)
-def test_wilson_interval_gives_the_known_intervals(correct: int, interval: tuple[float, float]) -> None:
-    low, high = wilson_interval(correct, 308)
-    assert (round(100 * low, 1), round(100 * high, 1)) == interval
-    # The interval's ends are the shares at which the score test's statistic is exactly the quantile.
-    for end in (low, high):
-        assert abs(correct / 308 - end) / math.sqrt(end * (1 - end) / 308) == pytest.approx(1.959964, rel=1e-5)
-
-
-def test_wilson_interval_at_the_edges() -> None:
-    assert wilson_interval(0, 10)[0] == 0.0 and wilson_interval(10, 10)[1] == 1.0
-    assert wilson_interval(0, 10)[1] == pytest.approx(0.2775, abs=1e-4)
-    for correct, n in [(1, 0), (-1, 5), (6, 5)]:
-        with pytest.raises(CourseError, match="correct"):
-            wilson_interval(correct, n)
-    with pytest.raises(CourseError, match="level"):
-        wilson_interval(1, 2, level=95)
-
-
-def test_t_interval_over_seeds() -> None:
-    mean, low, high = t_interval([0.70, 0.74, 0.78])
-    assert mean == pytest.approx(0.74)
-    assert (high - mean) == pytest.approx(mean - low) == pytest.approx(4.302653 * 0.04 / math.sqrt(3), rel=1e-5)
-    mean, low, high = t_interval([0.5])
-    assert mean == 0.5 and math.isnan(low) and math.isnan(high)
-    with pytest.raises(CourseError, match="no values"):
-        t_interval([])
-    with pytest.raises(CourseError, match="nan"):
-        t_interval([0.5, float("nan")])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,14 @@ from rattler import MatchSpec
 ROOT = Path(__file__).parents[1]
 CONDA_NAMES = {"pytorch": "torch"}  # conda's name: PyPI's name
 HEAVY = "torch torchvision pytorch_lightning lightly sklearn faiss imagehash nilearn h5py matplotlib seaborn pandas"
+# Requirements that no line of ours imports, and why they are there nevertheless.
+NOT_IMPORTED = {
+    "imagehash": "the tests hold our perceptual hashes to its own",
+    "jupyterlab": "`make lab` starts it",
+    "nbclient": "papermill hands `on_cell_start` and `coalesce_streams` on to it",
+    "nbconvert": "makes the student's copy",
+    "pyarrow": "pandas reads and writes Parquet with it",
+}
 
 
 def pyproject() -> dict:
@@ -59,6 +69,30 @@ def test_constraints_pin_versions_that_pyproject_allows():
     wanted = requirements([*project["dependencies"], *project["optional-dependencies"]["dev"]])
     assert not [name for name, allowed in wanted.items() if pinned[name] not in allowed]
     assert not [name for name in pinned if re.match(r"nvidia|cuda|triton", name)]  # torch pins its own
+
+
+def imported_modules() -> set[str]:
+    """Top-level modules that the package, its scripts, the notebooks, the benchmarks and the docs import."""
+    sources = []
+    for folder in ("brainssl_utils", "data_scripts", "notebooks", "benchmarks", "docs"):
+        sources += [path.read_text(encoding="utf-8") for path in sorted((ROOT / folder).rglob("*.py"))]
+        for path in sorted((ROOT / folder).rglob("*.ipynb")):
+            cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+            sources += ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    found = set()
+    for node in (node for source in sources for node in ast.walk(ast.parse(source))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(str(node.module).split(".")[0])
+    return found
+
+
+def test_every_requirement_is_imported_or_has_a_reason():
+    home = packages_distributions()
+    used = {canonicalize_name(name) for module in imported_modules() for name in home.get(module, [])}
+    unused = set(requirements(pyproject()["dependencies"])) - used
+    assert unused <= set(NOT_IMPORTED)
 
 
 def test_version_is_the_same_everywhere():

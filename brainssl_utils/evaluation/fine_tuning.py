@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,20 +14,88 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from brainssl_utils.checks import check_choice, check_number
 from brainssl_utils.compute import hardware
 from brainssl_utils.errors import CourseError
-from brainssl_utils.evaluation.features import encoder_of, eval_mode
+from brainssl_utils.evaluation.features import encoder_of, eval_mode, images_for
 from brainssl_utils.evaluation.reports import check_rows, test_report
 from brainssl_utils.networks import Classifier
 from brainssl_utils.sampling import endless
-from brainssl_utils.views import Views, make_views, to_float
+from brainssl_utils.views import RECIPES, Views, make_views, to_float
 
 if TYPE_CHECKING:
     from brainssl_utils.data.corpus import Corpus
     from brainssl_utils.data.splits.split import Split
 
+Rows = npt.NDArray[np.int64]
 FREEZES = ("none", "all", "then_unfreeze")
 FEATURE_SUM = 100.0
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """Settings of `fine_tune`; change some with `dataclasses.replace`.
+
+    The optimiser is AdamW (Loshchilov and Hutter 2019) with a cosine schedule down to 0 (Loshchilov and Hutter 2017).
+
+    Attributes:
+        steps: optimiser steps, at least 1.
+        batch_size: images a step, at least 1; of fewer labelled images, all.
+        freeze: "none" trains everything, "all" the head alone, "then_unfreeze" the head first and then everything, so that
+            a new head's large gradients do not distort good features (Kumar et al. 2022).
+        unfreeze_at: share of the steps before "then_unfreeze" sets the encoder free, 0..1.
+        learning_rate: of the head, 0 or more.
+        encoder_lr_factor: the encoder's learning rate as a share of the head's, 0 or more: what was pre-trained moves less
+            (Howard and Ruder 2018, section 3.2). From scratch, use 1.
+        weight_decay: of AdamW, 0 or more.
+        widths: hidden layers of the head, each at least 1 wide; () is linear, (256, 128) the published classifier.
+        augmentation: preset of `views.make_views`; with "none" and a frozen encoder, images are encoded once.
+        label_smoothing: share of a label that goes to all classes alike (Szegedy et al. 2016, section 7), 0 to below 1.
+        checks: how often history gets a row and validation images are scored, at least 1.
+        test_views: test-time augmentation (Krizhevsky et al. 2012, section 4.1): a test image's class probabilities are
+            averaged over the image as it is and this many views of it, drawn as in training. 0 takes the image alone.
+        seed: of the head's weights, batches and views, 0 or more.
+
+    Raises:
+        CourseError: a value outside its range, by name.
+    """
+
+    steps: int = 200
+    batch_size: int = 64
+    freeze: str = "none"
+    unfreeze_at: float = 0.5
+    learning_rate: float = 1e-3
+    encoder_lr_factor: float = 0.1
+    weight_decay: float = 1e-4
+    widths: tuple[int, ...] = ()
+    augmentation: str = "classification"
+    label_smoothing: float = 0.0
+    checks: int = 10
+    test_views: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "checks"):
+            check_number(name, getattr(self, name), at_least=1, whole=True)
+        for name in ("test_views", "seed"):
+            check_number(name, getattr(self, name), at_least=0, whole=True)
+        for name in ("learning_rate", "encoder_lr_factor", "weight_decay"):
+            check_number(name, getattr(self, name), at_least=0)
+        check_number("unfreeze_at", self.unfreeze_at, at_least=0, at_most=1)
+        check_number("label_smoothing", self.label_smoothing, at_least=0, below=1)
+        check_choice("freeze", self.freeze, FREEZES)
+        check_choice("augmentation", self.augmentation, RECIPES)
+        if not isinstance(self.widths, (tuple, list)):
+            raise CourseError(f"widths is {self.widths!r}: it must be a tuple of whole numbers, such as (256, 128).")
+        for width in self.widths:
+            check_number("widths", width, at_least=1, whole=True)
+        if self.test_views and self.augmentation == "none":
+            raise CourseError(f"test_views is {self.test_views} with augmentation 'none': there are no views to draw.")
+
+    @property
+    def unfreeze_step(self) -> int:
+        """Steps for which the encoder stays frozen; `steps` if for all."""
+        return {"none": 0, "all": self.steps, "then_unfreeze": round(self.unfreeze_at * self.steps)}[self.freeze]
 
 
 class FineTunedModel(nn.Module):
@@ -96,126 +163,73 @@ def fine_tune(
     model: Any,
     corpus: Corpus,
     split: Split,
-    labels: npt.NDArray[np.int64],
-    validation: npt.NDArray[np.int64] | None = None,
-    steps: int = 200,
-    batch_size: int = 64,
-    freeze: str = "none",
-    unfreeze_at: float = 0.5,
-    learning_rate: float = 1e-3,
-    encoder_lr_factor: float = 0.1,
-    weight_decay: float = 1e-4,
-    widths: Sequence[int] = (),
-    augmentation: str = "classification",
-    label_smoothing: float = 0.0,
-    checks: int = 10,
-    test_views: int = 0,
-    seed: int = 0,
+    labels: Rows,
+    settings: FineTuning = FineTuning(),
+    validation: Rows | None = None,
     image_size: int | None = None,
 ) -> FineTuned:
     """Replace the head of a pre-trained model and train on the labelled rows; score the test images once.
 
-    The encoder is copied: `model` never changes. AdamW with a cosine schedule; features are centred and scaled once, by
-    numbers from the labelled images (see `FineTunedModel`).
+    The encoder is copied: `model` never changes. Features are centred and scaled once, by numbers from the labelled images
+    (see `FineTunedModel`).
 
     Args:
         model: a `Run`, a method, an encoder or an earlier `FineTuned`; an untrained encoder gives "from scratch".
         corpus, split: the images; the split says which are for testing.
         labels: rows to train on; no other label is read, except those of `validation` and, at the end, of the test.
-        validation: rows on which the best of `checks` steps is chosen; without them the last step is kept.
-        steps: optimiser steps.
-        batch_size: images a step, at most all that are labelled.
-        freeze: "none" trains everything, "all" the head alone, "then_unfreeze" the head first and then everything.
-        unfreeze_at: share of the steps before "then_unfreeze" sets the encoder free, 0..1.
-        learning_rate: of the head.
-        encoder_lr_factor: the encoder's learning rate as a share of the head's; from scratch, use 1.
-        weight_decay: of AdamW.
-        widths: hidden layers of the head; () is linear, (256, 128) the published classifier.
-        augmentation: preset of `views.make_views`; with "none" and a frozen encoder, images are encoded once.
-        label_smoothing: share of a label that goes to all classes alike (Szegedy et al. 2016, section 7), 0 to below 1.
-        checks: how often history gets a row and validation images are scored.
-        test_views: test-time augmentation: a test image's class probabilities are averaged over the image as it is and
-            this many views of it, drawn as in training.
-        seed: of the head's weights, batches and views.
+        settings: how to train.
+        validation: rows on which the best of the settings' `checks` is chosen; without them the last step is kept.
         image_size: as in `FeatureBank`.
 
     Raises:
-        CourseError: an unknown freeze or preset, a number out of range, or rows that overlap or are test images.
+        CourseError: rows that overlap, are of one class alone or are test images; an encoder that has diverged.
     """
     labels = np.asarray(labels, np.int64)
-    held_out = np.empty(0, np.int64) if validation is None else np.asarray(validation, np.int64)
-    _check(corpus, split, labels, held_out, steps, batch_size, freeze, unfreeze_at, checks)
-    if not 0 <= label_smoothing < 1:
-        raise CourseError(f"label_smoothing={label_smoothing}: give a share from 0 to below 1.")
-    if test_views < 0 or (test_views and augmentation == "none"):
-        raise CourseError(
-            f"test_views={test_views} with augmentation='{augmentation}': give 0 or more, and an augmentation to draw from."
-        )
+    held_out = np.asarray([] if validation is None else validation, np.int64)
+    _check_labelled(corpus, split, labels, held_out)
     hardware.prepare()
     encoder = copy.deepcopy(encoder_of(model)).to(hardware.accelerator())
-    size = image_size or getattr(encoder, "image_size", None) or corpus.images.shape[-1]
-    stored = corpus.images if size == corpus.images.shape[-1] else corpus.resized(size)
+    stored = images_for(encoder, corpus, image_size)
     targets = np.asarray(corpus.labels, np.int64)
     images = torch.from_numpy(np.ascontiguousarray(stored[labels]))
-    plan = _Plan(
-        steps=steps,
-        batch_size=min(batch_size, len(labels)),
-        thaw={"none": 0, "all": steps, "then_unfreeze": round(unfreeze_at * steps)}[freeze],
-        every=math.ceil(steps / checks),
-        rates=(learning_rate, learning_rate * encoder_lr_factor),
-        weight_decay=weight_decay,
-        views=make_views(augmentation, size),
-        augments=augmentation != "none",
-        label_smoothing=label_smoothing,
-    )
+    views = make_views(settings.augmentation, stored.shape[-1])
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # for the head's weights and any dropout; batches and views have their own generator
-        tuned = _new_model(encoder, images, len(corpus.classes), widths)
-        keeper = _Keeper(tuned, stored[held_out], targets[held_out])
-        _train(tuned, images, torch.from_numpy(targets[labels]), plan, torch.Generator().manual_seed(seed), keeper)
-    tuned = keeper.best().cpu().eval().requires_grad_(True)
+        torch.manual_seed(settings.seed)  # for the head and any dropout; batches and views have their own generator
+        tuned = _new_model(encoder, images, len(corpus.classes), settings.widths)
+        checks = _Checks(tuned, stored[held_out], targets[held_out])
+        _train(tuned, images, torch.from_numpy(targets[labels]), settings, views, checks)
+    checks.restore_best()
+    tuned = tuned.cpu().eval()
 
     tested = torch.from_numpy(np.ascontiguousarray(stored[split.test]))
-    predictions = _classes(tuned, tested, plan.views, test_views)
-    about = {"kind": "fine_tune", "labels": len(labels), "validation_labels": len(held_out), "seed": seed}
-    about |= {"freeze": freeze, "steps": steps, "kept_step": keeper.step, "augmentation": augmentation}
-    about |= {"learning_rate": learning_rate, "encoder_lr_factor": encoder_lr_factor, "widths": list(widths)}
-    about |= {"label_smoothing": label_smoothing, "test_views": test_views}
+    predictions = _classes(tuned, tested, views, settings.test_views)
+    about = {"kind": "fine_tune", "labels": len(labels), "validation_labels": len(held_out)}
+    about |= {**asdict(settings), "widths": list(settings.widths), "kept_step": checks.kept_step}
     report = {**about, **test_report(targets[split.test], predictions, corpus.classes)}
-    return FineTuned(tuned, report, pd.DataFrame(keeper.history), size, plan.views, test_views)
-
-
-@dataclass(frozen=True)
-class _Plan:
-    steps: int
-    batch_size: int
-    thaw: int  # the encoder learns from the step after this one
-    every: int  # steps from check to check
-    rates: tuple[float, float]  # learning rates of head and encoder
-    weight_decay: float
-    views: Views
-    augments: bool
-    label_smoothing: float
+    return FineTuned(tuned, report, pd.DataFrame(checks.history), stored.shape[-1], views, settings.test_views)
 
 
 def _train(
-    model: FineTunedModel, images: Tensor, targets: Tensor, plan: _Plan, generator: torch.Generator, keeper: _Keeper
+    model: FineTunedModel, images: Tensor, targets: Tensor, settings: FineTuning, views: Views, checks: _Checks
 ) -> None:
+    """Take the optimiser steps; a check comes after every so many, and after the last."""
     encoder, device = model.encoder, model.scale.device
-    learns = plan.thaw < plan.steps
-    encoder.requires_grad_(learns)
-    groups: list[dict[str, Any]] = [{"params": list(model.head.parameters()), "lr": plan.rates[0]}]
-    if learns:
-        groups.append({"params": list(encoder.parameters()), "lr": plan.rates[1]})
-    optimizer = torch.optim.AdamW(groups, weight_decay=plan.weight_decay)
-    cosine = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * step / plan.steps))
-    )
+    steps, unfreeze_step = settings.steps, settings.unfreeze_step
+    head_rate, encoder_rate = settings.learning_rate, settings.learning_rate * settings.encoder_lr_factor
+    groups = [
+        {"params": list(model.head.parameters()), "lr": head_rate},
+        {"params": list(encoder.parameters()), "lr": encoder_rate},  # left alone while they have no gradient
+    ]
+    optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
+    cosine = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * step / steps)))
     # Frozen and not augmented, an image has the same features at every step.
-    fixed = None if learns or plan.augments else _features(model, images)
-    since: list[tuple[float, float]] = []
-    for step, rows in zip(range(1, plan.steps + 1), endless(torch.arange(len(images)), plan.batch_size, generator)):
-        frozen = step <= plan.thaw
+    fixed = _features(model, images) if unfreeze_step == steps and settings.augmentation == "none" else None
+    generator = torch.Generator().manual_seed(settings.seed)
+    batches = endless(torch.arange(len(images)), min(settings.batch_size, len(images)), generator)
+    check_every = math.ceil(steps / settings.checks)
+    since_check: list[tuple[float, float]] = []
+    for step, rows in zip(range(1, steps + 1), batches):
+        frozen = step <= unfreeze_step
         model.train()
         encoder.train(not frozen)
         with hardware.autocast():
@@ -223,32 +237,35 @@ def _train(
                 features = fixed[rows]
             else:
                 with torch.set_grad_enabled(not frozen):
-                    features = model.features(plan.views(images[rows], generator).to(device))
+                    features = model.features(views(images[rows], generator).to(device))
             scores = model.classify(features)
         target = targets[rows].to(device)
-        loss = F.cross_entropy(scores, target, label_smoothing=plan.label_smoothing)
+        loss = F.cross_entropy(scores, target, label_smoothing=settings.label_smoothing)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
         cosine.step()
-        since.append((loss.item(), (scores.argmax(1) == target).float().mean().item()))
-        if step == plan.steps or step % plan.every == 0:
-            keeper.check(step, *np.mean(since, axis=0))
-            since = []
+        since_check.append((loss.item(), (scores.argmax(1) == target).float().mean().item()))
+        if step == steps or step % check_every == 0:
+            checks.add(step, *np.mean(since_check, axis=0))
+            since_check = []
 
 
-class _Keeper:
-    """Writes the history and keeps the weights of the best check, or of the last one without validation images."""
+class _Checks:
+    """The checks of a training: their history, and the weights of the best by validation accuracy, then loss.
 
-    def __init__(self, model: FineTunedModel, images: npt.NDArray[np.uint8], targets: npt.NDArray[np.int64]) -> None:
+    Without validation images the last step is the one kept.
+    """
+
+    def __init__(self, model: FineTunedModel, images: npt.NDArray[np.uint8], targets: Rows) -> None:
         self.model, self.targets = model, torch.from_numpy(targets)
         self.images = torch.from_numpy(np.ascontiguousarray(images))
         self.history: list[dict[str, float]] = []
-        self.step = 0
-        self._score = (-math.inf, -math.inf)
-        self._weights: dict[str, Tensor] | None = None
+        self.kept_step = 0
+        self._best_score = (-math.inf, -math.inf)
+        self._best_weights: dict[str, Tensor] | None = None
 
-    def check(self, step: int, loss: float, accuracy: float) -> None:
+    def add(self, step: int, loss: float, accuracy: float) -> None:
         row: dict[str, float] = {"step": step, "loss": float(loss), "accuracy": float(accuracy)}
         if len(self.targets):
             with hardware.autocast():
@@ -256,20 +273,19 @@ class _Keeper:
             row["validation_accuracy"] = (scores.argmax(1) == self.targets).float().mean().item()
             row["validation_loss"] = F.cross_entropy(scores, self.targets).item()
             score = row["validation_accuracy"], -row["validation_loss"]
-            if self._weights is None or score > self._score:
-                self._score, self.step = score, step
-                self._weights = {name: value.clone() for name, value in self.model.state_dict().items()}
+            if self._best_weights is None or score > self._best_score:
+                self._best_score, self.kept_step = score, step
+                self._best_weights = {name: value.clone() for name, value in self.model.state_dict().items()}
         else:
-            self.step = step
+            self.kept_step = step
         self.history.append(row)
 
-    def best(self) -> FineTunedModel:
-        if self._weights is not None:
-            self.model.load_state_dict(self._weights)
-        return self.model
+    def restore_best(self) -> None:
+        if self._best_weights is not None:
+            self.model.load_state_dict(self._best_weights)
 
 
-def _new_model(encoder: nn.Module, images: Tensor, n_classes: int, widths: Sequence[int]) -> FineTunedModel:
+def _new_model(encoder: nn.Module, images: Tensor, n_classes: int, widths: tuple[int, ...]) -> FineTunedModel:
     encoder.to(memory_format=torch.channels_last)
     bare = FineTunedModel(encoder, nn.Identity(), torch.zeros(1), 1.0).to(hardware.accelerator())
     features = _features(bare, images[:512])
@@ -280,7 +296,8 @@ def _new_model(encoder: nn.Module, images: Tensor, n_classes: int, widths: Seque
     centre = features.mean(0)
     spread, size = ((features - part).abs().sum(1).mean().item() for part in (centre, 0))
     scale = FEATURE_SUM / max(spread, 1e-6 * size, 1e-12)  # of a collapsed encoder there is only rounding to magnify
-    return FineTunedModel(encoder, head, centre, scale).to(hardware.accelerator())
+    # A copy of a frozen encoder is free to learn; how long it stays frozen is up to the settings.
+    return FineTunedModel(encoder, head, centre, scale).to(hardware.accelerator()).requires_grad_(True)
 
 
 def _features(model: FineTunedModel, images: Tensor) -> Tensor:
@@ -305,17 +322,7 @@ def _classes(model: FineTunedModel, images: Tensor, views: Views, test_views: in
     return torch.cat(classes).numpy()
 
 
-def _check(
-    corpus: Corpus,
-    split: Split,
-    labels: npt.NDArray[np.int64],
-    validation: npt.NDArray[np.int64],
-    steps: int,
-    batch_size: int,
-    freeze: str,
-    unfreeze_at: float,
-    checks: int,
-) -> None:
+def _check_labelled(corpus: Corpus, split: Split, labels: Rows, validation: Rows) -> None:
     check_rows(corpus, split, labels)
     if len(validation):
         check_rows(corpus, split, validation, "validation")
@@ -325,7 +332,3 @@ def _check(
         )
     if np.isin(labels, validation).any():
         raise CourseError("`labels` and `validation` share rows: what is chosen on must not be trained on.")
-    if freeze not in FREEZES:
-        raise CourseError(f"freeze='{freeze}': choose one of {', '.join(FREEZES)}.")
-    if min(steps, batch_size, checks) < 1 or not 0 <= unfreeze_at <= 1:
-        raise CourseError("fine_tune: steps, batch_size and checks must be at least 1, and unfreeze_at in 0..1.")

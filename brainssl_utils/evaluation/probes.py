@@ -32,24 +32,22 @@ class Probe(NamedTuple):
 
 
 def linear_probe(
-    train_x: Array, train_y: Array, val_x: Array, val_y: Array, test_x: Array, strengths: Sequence[float] = STRENGTHS
+    x: Array, y: Array, test_x: Array, folds: Sequence[Fold] | None = None, strengths: Sequence[float] = STRENGTHS
 ) -> Probe:
-    """Logistic regression on standardised features; its strength chosen on the validation part, then refitted to both.
+    """Logistic regression on standardised features; its strength is chosen on `folds`, then all of `x` is fitted.
 
     Args:
-        train_x, val_x, test_x: features (n, D). An empty validation part makes the choice by 5-fold cross-validation.
-        train_y, val_y: class codes (n,).
+        x, test_x: features (n, D) of labelled images and of those to be classified.
+        y: class codes (n,).
+        folds: (fit, validate) pairs of index arrays into `x`. Default: `stratified_folds(y)`. `holdout_fold` gives the
+            pair of a training and a validation part. Without any, the middle of `strengths` is taken, unvalidated.
         strengths: the values of scikit-learn's C to choose from.
 
     Raises:
         CourseError: shapes do not fit, values are not finite, or the labels are of one class alone.
     """
-    x, y, folds = _together(train_x, train_y, val_x, val_y, test_x)
-    return linear_probe_folds(x, y, folds, test_x, strengths)
-
-
-def linear_probe_folds(x: Array, y: Labels, folds: list[Fold], test_x: Array, strengths: Sequence[float]) -> Probe:
-    """`linear_probe` with the (fit, validate) index pairs given; no folds: the middle of `strengths`, unvalidated."""
+    y = _check(x, y, test_x)
+    folds = stratified_folds(y) if folds is None else folds
     scores = np.zeros((len(folds), len(strengths), 2))
     for number, (fit, validate) in enumerate(folds):
         inside, outside = rotate(x[fit], x[validate])
@@ -65,34 +63,21 @@ def linear_probe_folds(x: Array, y: Labels, folds: list[Fold], test_x: Array, st
 
 
 def knn_probe(
-    train_x: Array,
-    train_y: Array,
-    val_x: Array,
-    val_y: Array,
+    x: Array,
+    y: Array,
     test_x: Array,
+    folds: Sequence[Fold] | None = None,
     neighbours: Sequence[int] = NEIGHBOURS,
     temperatures: Sequence[float] = TEMPERATURES,
 ) -> Probe:
     """Weighted nearest neighbours by cosine similarity (Wu et al. 2018), as in Lightly's benchmarks.
 
-    Neighbours vote with weight exp(similarity / temperature). Both settings are chosen on the validation part, which
-    then joins the bank. Where there are fewer images than neighbours asked for, all of them vote.
-
-    Args and errors as in `linear_probe`.
+    Neighbours vote with weight exp(similarity / temperature). Both settings are chosen on `folds`; then all of `x` votes.
+    Where there are fewer images than neighbours asked for, all of them vote. Without folds it is one neighbour,
+    unvalidated. Args and errors otherwise as in `linear_probe`.
     """
-    x, y, folds = _together(train_x, train_y, val_x, val_y, test_x)
-    return knn_probe_folds(x, y, folds, test_x, neighbours, temperatures)
-
-
-def knn_probe_folds(
-    x: Array,
-    y: Labels,
-    folds: list[Fold],
-    test_x: Array,
-    neighbours: Sequence[int],
-    temperatures: Sequence[float],
-) -> Probe:
-    """`knn_probe` with the (fit, validate) index pairs given; no folds: one neighbour, unvalidated."""
+    y = _check(x, y, test_x)
+    folds = stratified_folds(y) if folds is None else folds
     settings = [(k, t) for k in neighbours for t in temperatures]
     scores = np.zeros((len(folds), len(settings), 1))
     x, test_x = _unit(x), _unit(test_x)
@@ -105,6 +90,12 @@ def knn_probe_folds(
     accuracy = float(scores[:, best, 0].mean()) if len(folds) else None
     chosen = {"k": min(k, len(x)), "temperature": temperature}
     return Probe(_knn(x, y, test_x, k, temperature), chosen, accuracy)
+
+
+def holdout_fold(n_train: int, n_validation: int) -> Fold:
+    """The (fit, validate) index pair of `n_train` training rows with `n_validation` validation rows after them."""
+    rows = np.arange(n_train + n_validation)
+    return rows[:n_train], rows[n_train:]
 
 
 def stratified_folds(y: Labels, seed: int = 0, n: int = 5, groups: Array | None = None) -> list[Fold]:
@@ -196,31 +187,14 @@ def _unit(x: Array) -> Array:
     return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
 
 
-def _together(
-    train_x: Array, train_y: Array, val_x: Array, val_y: Array, test_x: Array
-) -> tuple[Array, Labels, list[Fold]]:
-    """Stack training and validation, and give the index pairs that keep them apart while choosing."""
-    check_features(train_x, train_y)
-    if not len(val_y):
-        y = np.asarray(train_y, np.int64)
-        return train_x, y, stratified_folds(y)
-    check_features(val_x, val_y)
-    if not train_x.shape[1] == val_x.shape[1] == test_x.shape[1]:
-        raise CourseError(f"features differ in width: {train_x.shape[1]}, {val_x.shape[1]} and {test_x.shape[1]}.")
-    n, m = len(train_y), len(val_y)
-    fold = np.arange(n), np.arange(n, n + m)
-    return np.concatenate([train_x, val_x]), np.concatenate([train_y, val_y]).astype(np.int64), [fold]
-
-
-def check_features(x: Array, y: Array) -> None:
-    """Refuse features that cannot be read.
-
-    Raises:
-        CourseError: as `linear_probe`.
-    """
+def _check(x: Array, y: Array, test_x: Array) -> Labels:
+    """Refuse features that cannot be read; return the class codes as int64."""
     if x.ndim != 2 or len(x) != len(y) or not len(x):
         raise CourseError(f"expected features (n, D) with n labels, got {x.shape} and {len(y)} labels.")
-    if not np.isfinite(x).all():
+    if test_x.ndim != 2 or test_x.shape[1] != x.shape[1]:
+        raise CourseError(f"features differ in width: {x.shape} with labels, {test_x.shape} to be classified.")
+    if not (np.isfinite(x).all() and np.isfinite(test_x).all()):
         raise CourseError("the features hold NaN or infinity: the encoder has diverged, nothing can be read from it.")
     if len(np.unique(y)) < 2:
         raise CourseError("the labels are of one class alone: nothing can be told apart. Give at least two classes.")
+    return np.asarray(y, np.int64)

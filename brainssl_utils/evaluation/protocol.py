@@ -5,7 +5,7 @@ The test images are scored once, at the end; whatever is chosen is chosen on lab
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,57 +14,23 @@ import numpy.typing as npt
 import pandas as pd
 from tqdm import tqdm
 
+from brainssl_utils.checks import check_choice
+from brainssl_utils.data.splits.subsets import label_subset
 from brainssl_utils.errors import CourseError
-from brainssl_utils.evaluation.features import (
-    FeatureBank,
-    ImageNetEncoder,
-    Pixels,
-    as_bank,
-    encode,
-    encoder_of,
-    imagenet_features,
-    random_encoder,
-)
-from brainssl_utils.evaluation.fine_tuning import FineTuned, fine_tune
-from brainssl_utils.evaluation.probes import (
-    NEIGHBOURS,
-    STRENGTHS,
-    TEMPERATURES,
-    Fold,
-    Probe,
-    check_features,
-    knn_probe,
-    knn_probe_folds,
-    linear_probe,
-    linear_probe_folds,
-    stratified_folds,
-)
+from brainssl_utils.evaluation.baselines import Pixels
+from brainssl_utils.evaluation.features import FeatureBank, as_bank, encoder_of
+from brainssl_utils.evaluation.fine_tuning import FineTuning, fine_tune
+from brainssl_utils.evaluation.probes import Fold, Probe, holdout_fold, knn_probe, linear_probe, stratified_folds
 from brainssl_utils.evaluation.reports import check_rows, test_report
 
 if TYPE_CHECKING:
     from brainssl_utils.data.corpus import Corpus
     from brainssl_utils.data.splits.split import Split
 
-__all__ = [
-    "FeatureBank",
-    "FineTuned",
-    "ImageNetEncoder",
-    "Pixels",
-    "Probe",
-    "encode",
-    "evaluate",
-    "fine_tune",
-    "imagenet_features",
-    "knn_probe",
-    "label_curve",
-    "linear_probe",
-    "pixel_knn",
-    "random_encoder",
-    "test_report",
-]
-
 Rows = npt.NDArray[np.int64]
-KINDS = ("linear", "knn")
+PROBES: dict[str, Callable[..., Probe]] = {"linear": linear_probe, "knn": knn_probe}
+OTHERS = "others"
+"""Key of `label_curve`'s fine-tuning settings for the models that are not named."""
 
 
 def evaluate(
@@ -78,16 +44,20 @@ def evaluate(
 ) -> dict[str, Any]:
     """Read a frozen encoder's features with a probe and score the test images once.
 
-    Settings of the probe are chosen on the split's validation part, which then joins the labelled images. With few
-    labels (`labels`), and where there is no validation part, they are chosen by cross-validation inside the labelled
-    images, so that a result "with 12 labels" has used 12.
+    Which labels are used is one rule:
+
+    - without `labels`, those of the split's train and validation parts. The probe's settings are chosen on the validation
+      part, which then joins the training part; where there is none, by cross-validation.
+    - with `labels`, those of exactly these rows, whichever they are. The settings are chosen by cross-validation inside
+      them, so that a result "with 12 labels" has used 12. The validation part plays no role, even if `labels` is
+      `split.train`.
 
     Args:
         model: a `Run`, a method, an encoder, or a `FeatureBank` of `corpus`, which encodes each image once for any
             number of evaluations.
         corpus, split: the images, and who is labelled and tested.
         kind: "linear" or "knn".
-        labels: rows whose labels may be used; default the split's `train` and `validation`.
+        labels: rows whose labels are used, and no others; default the split's `train` and `validation`.
         seed: of the cross-validation's folds.
         image_size: as in `FeatureBank`.
 
@@ -97,17 +67,11 @@ def evaluate(
     Raises:
         CourseError: an unknown kind, labels that are test images or of one class alone, features that are not finite.
     """
-    if kind not in KINDS:
-        raise CourseError(f"kind='{kind}': choose one of {', '.join(KINDS)} (fine_tune is a function of its own).")
+    check_choice("kind", kind, PROBES)
     rows, folds = _labelled(corpus, split, labels, seed)
-    y = np.asarray(corpus.labels, np.int64)[rows]
     bank = as_bank(model, corpus, image_size)
     x, test_x = bank.rows(rows), bank.rows(split.test)
-    check_features(x, y)
-    if kind == "linear":
-        probe = linear_probe_folds(x, y, folds, test_x, STRENGTHS)
-    else:
-        probe = knn_probe_folds(x, y, folds, test_x, NEIGHBOURS, TEMPERATURES)
+    probe = PROBES[kind](x, np.asarray(corpus.labels)[rows], test_x, folds)
     about = {"kind": kind, "labels": len(rows), "features": x.shape[1], "seed": seed}
     about |= {"chosen": probe.chosen, "validation_accuracy": probe.validation_accuracy}
     return {**about, **test_report(corpus.labels[split.test], probe.predictions, corpus.classes)}
@@ -125,8 +89,7 @@ def label_curve(
     ns: Sequence[int] = (12, 123, 1235),
     seeds: Iterable[int] = (0, 1, 2),
     kinds: Sequence[str] = ("linear", "knn"),
-    fine_tuning: Mapping[str, Any] | None = None,
-    own: Mapping[str, Mapping[str, Any]] | None = None,
+    fine_tuning: FineTuning | Mapping[str, FineTuning] = FineTuning(),
     progress: bool = False,
 ) -> pd.DataFrame:
     """Accuracy against number of labels: every model, with the same labels, at every size and seed.
@@ -140,8 +103,8 @@ def label_curve(
         ns: numbers of labels.
         seeds: each draws its own labels, folds, and fine-tuning batches.
         kinds: "linear", "knn", "fine_tune".
-        fine_tuning: keyword arguments for `fine_tune`.
-        own: further ones by model name, such as {"from scratch": {"encoder_lr_factor": 1.0}}.
+        fine_tuning: settings of `fine_tune`, `seed` aside. A mapping gives them by model name, and those of all other
+            models under "others".
         progress: show a bar.
 
     Returns:
@@ -149,12 +112,12 @@ def label_curve(
         balanced_accuracy, macro_f1; shares in 0..1.
 
     Raises:
-        CourseError: an unknown kind or model name, fewer models in a list than seeds, or as `evaluate`.
+        CourseError: an unknown kind or model name, a model without settings, fewer models in a list than seeds, or as
+            `evaluate` and `fine_tune`.
     """
-    from brainssl_utils.data.splits.subsets import label_subset
-
-    seeds, own = list(seeds), own or {}
-    _check_curve(models, seeds, kinds, own)
+    seeds = list(seeds)
+    _check_curve(models, seeds, kinds)
+    settings = _settings_by_model(models, fine_tuning)
     pool = replace(split, train=np.concatenate([split.train, split.validation]), validation=split.validation[:0])
     sizes = sorted({min(int(n), len(pool.train)) for n in ns})
     subsets = {(n, seed): label_subset(pool, corpus, n, seed) for n in sizes for seed in seeds}
@@ -167,10 +130,10 @@ def label_curve(
             bank = banks[seeds.index(seed) if several else 0]
             for kind in kinds:
                 if kind == "fine_tune":
-                    options = {**(fine_tuning or {}), **own.get(name, {}), "seed": seed, "image_size": bank.image_size}
-                    report = fine_tune(bank.model, corpus, split, labels, **options).report
+                    tuning = replace(settings[name], seed=seed)
+                    report = fine_tune(bank.model, corpus, split, labels, tuning, image_size=bank.image_size).report
                 else:
-                    report = evaluate(bank, corpus, pool, kind, labels, seed)
+                    report = evaluate(bank, corpus, split, kind, labels, seed)
                 rows.append({"method": name, "kind": kind, "labels": n, "seed": seed, **_scores(report)})
                 bar.update()
     bar.close()
@@ -184,22 +147,32 @@ def _scores(report: dict[str, Any]) -> dict[str, float]:
 
 
 def _labelled(corpus: Corpus, split: Split, labels: Rows | None, seed: int) -> tuple[Rows, list[Fold]]:
-    """The rows whose labels may be used, and the index pairs into them on which a probe's settings are chosen."""
+    """The rows whose labels are used, and the index pairs into them on which a probe's settings are chosen."""
     rows = split.train if labels is None else np.sort(np.asarray(labels, np.int64))
     check_rows(corpus, split, rows)
-    if len(split.validation) and np.array_equal(rows, split.train):
-        fold = np.arange(len(rows)), len(rows) + np.arange(len(split.validation))
-        return np.concatenate([rows, split.validation]), [fold]
+    if labels is None and len(split.validation):
+        return np.concatenate([rows, split.validation]), [holdout_fold(len(rows), len(split.validation))]
     group = corpus.table["group"].to_numpy()[rows]
     return rows, stratified_folds(np.asarray(corpus.labels)[rows], seed, groups=group)
 
 
-def _check_curve(models: Mapping[str, Any], seeds: list[int], kinds: Sequence[str], own: Mapping[str, Any]) -> None:
-    unknown = set(kinds) - {*KINDS, "fine_tune"}
+def _settings_by_model(
+    models: Mapping[str, Any], fine_tuning: FineTuning | Mapping[str, FineTuning]
+) -> dict[str, FineTuning]:
+    if isinstance(fine_tuning, FineTuning):
+        return dict.fromkeys(models, fine_tuning)
+    unknown = set(fine_tuning) - {*models, OTHERS}
     if unknown:
-        raise CourseError(f"unknown kinds: {', '.join(sorted(unknown))}. Choose from {', '.join(KINDS)}, fine_tune.")
-    if set(own) - set(models):
-        raise CourseError(f"`own` names models that are not there: {', '.join(sorted(set(own) - set(models)))}.")
+        raise CourseError(f"`fine_tuning` names models that are not there: {', '.join(sorted(unknown))}.")
+    missing = set(models) - set(fine_tuning)
+    if missing and OTHERS not in fine_tuning:
+        raise CourseError(f"`fine_tuning` has no settings for {', '.join(sorted(missing))}: add them, or '{OTHERS}'.")
+    return {name: fine_tuning[name if name in fine_tuning else OTHERS] for name in models}
+
+
+def _check_curve(models: Mapping[str, Any], seeds: list[int], kinds: Sequence[str]) -> None:
+    for kind in kinds:
+        check_choice("kinds", kind, [*PROBES, "fine_tune"])
     for name, given in models.items():
         if isinstance(given, (list, tuple)):
             if len(given) != len(seeds):

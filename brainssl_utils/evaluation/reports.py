@@ -39,21 +39,22 @@ def test_report(y_true: npt.ArrayLike, y_pred: npt.ArrayLike, classes: Sequence[
     codes = np.concatenate([truth, answer])
     if codes.min() < 0 or codes.max() >= len(classes):
         raise CourseError(f"test_report: codes must lie in 0..{len(classes) - 1}, got {codes.min()}..{codes.max()}.")
-    confusion = np.zeros((len(classes), len(classes)), np.int64)
-    np.add.at(confusion, (truth, answer), 1)
-    hits, occurs, predicted = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
-    recall = [float(hit / count) if count else None for hit, count in zip(hits, occurs)]
-    seen = occurs + predicted > 0
-    n, correct = len(truth), int(hits.sum())
+    from sklearn.metrics import confusion_matrix, f1_score, recall_score  # slow to import, so only where it is needed
+
+    n, correct = len(truth), int((truth == answer).sum())
+    # The mean recall of the classes that occur is balanced_accuracy_score, which however warns of answers of other classes.
+    occurring = np.unique(truth)
+    recalls = recall_score(truth, answer, labels=occurring, average=None)
+    recall = {classes[code]: float(value) for code, value in zip(occurring, recalls)}
     return {
         "n": n,
         "correct": correct,
         "accuracy": correct / n,
         "ci95": list(wilson_interval(correct, n)),
-        "balanced_accuracy": float(np.mean([value for value in recall if value is not None])),
-        "macro_f1": float((2 * hits[seen] / (occurs + predicted)[seen]).mean()),
-        "recall": dict(zip(classes, recall)),
-        "confusion": confusion.tolist(),
+        "balanced_accuracy": float(np.mean(recalls)),
+        "macro_f1": float(f1_score(truth, answer, average="macro")),
+        "recall": {name: recall.get(name) for name in classes},
+        "confusion": confusion_matrix(truth, answer, labels=range(len(classes))).tolist(),
     }
 
 

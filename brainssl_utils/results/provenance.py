@@ -12,7 +12,7 @@ from typing import Any
 from brainssl_utils.compute.machine import available_cores, cpu_features
 
 PACKAGES = (
-    "torch", "torchvision", "pytorch-lightning", "lightly", "torchmetrics",
+    "torch", "torchvision", "pytorch-lightning", "lightly",
     "numpy", "pandas", "scikit-learn", "scipy", "nilearn",
 )  # fmt: skip
 

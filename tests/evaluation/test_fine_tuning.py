@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError, asdict, replace
 from typing import Any
 
 import numpy as np
@@ -11,16 +12,23 @@ from tiny import Holder, TinyCorpus, TinyEncoder, tiny_split
 from torch import nn
 
 from brainssl_utils.errors import CourseError
-from brainssl_utils.evaluation.features import Pixels, encode
-from brainssl_utils.evaluation.fine_tuning import FineTuned, fine_tune
+from brainssl_utils.evaluation.baselines import Pixels
+from brainssl_utils.evaluation.features import encode
+from brainssl_utils.evaluation.fine_tuning import FineTuned, FineTuning, fine_tune
 
 LABELS = np.arange(0, 60)
 
 
-def tune(model: nn.Module | None = None, corpus: TinyCorpus | None = None, **options: Any) -> FineTuned:
+def tune(
+    model: nn.Module | None = None,
+    corpus: TinyCorpus | None = None,
+    labels: np.ndarray = LABELS,
+    validation: np.ndarray | None = None,
+    **changes: Any,
+) -> FineTuned:
     corpus = corpus or TinyCorpus()
-    settings = {"labels": LABELS, "steps": 12, "batch_size": 16, "learning_rate": 0.01, **options}
-    return fine_tune(model or TinyEncoder(), corpus, tiny_split(corpus), **settings)
+    settings = FineTuning(**{"steps": 12, "batch_size": 16, "learning_rate": 0.01, **changes})
+    return fine_tune(model or TinyEncoder(), corpus, tiny_split(corpus), labels, settings, validation)
 
 
 def weights(module: nn.Module) -> list[torch.Tensor]:
@@ -170,13 +178,6 @@ def test_pixels_without_weights_can_be_classified() -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"freeze": "some"}, "freeze='some'"),
-        ({"augmentation": "loud"}, "unknown views"),
-        ({"steps": 0}, "at least 1"),
-        ({"unfreeze_at": 2.0}, "unfreeze_at"),
-        ({"label_smoothing": 1.0}, "label_smoothing=1.0"),
-        ({"test_views": -1}, "test_views=-1"),
-        ({"test_views": 4, "augmentation": "none"}, "an augmentation to draw from"),
         ({"labels": np.array([1, 130])}, "`labels` names test images"),
         ({"validation": np.array([130])}, "`validation` names test images"),
         ({"validation": np.array([3])}, "share rows"),
@@ -184,9 +185,46 @@ def test_pixels_without_weights_can_be_classified() -> None:
         ({"labels": np.array([5])}, "one class"),
     ],
 )
-def test_slips_are_refused_with_a_reason(options: dict[str, Any], reason: str) -> None:
+def test_rows_that_cannot_be_learned_from_are_refused_with_a_reason(options: dict[str, Any], reason: str) -> None:
     with pytest.raises(CourseError, match=reason):
         tune(**options)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"freeze": "some"}, "freeze is 'some'. Choose one of: none, all, then_unfreeze"),
+        ({"augmentation": "loud"}, "augmentation is 'loud'. Choose one of: "),
+        ({"steps": 0}, "steps is 0: it must be a whole number at least 1"),
+        ({"steps": 2.0}, "steps is 2.0: it must be a whole number at least 1"),
+        ({"batch_size": 0}, "batch_size is 0: it must be a whole number at least 1"),
+        ({"checks": 0}, "checks is 0: it must be a whole number at least 1"),
+        ({"seed": -1}, "seed is -1: it must be a whole number at least 0"),
+        ({"unfreeze_at": 2.0}, "unfreeze_at is 2.0: it must be a number at least 0 and at most 1"),
+        ({"learning_rate": -0.1}, "learning_rate is -0.1: it must be a number at least 0"),
+        ({"encoder_lr_factor": float("inf")}, "encoder_lr_factor is inf: it must be a number at least 0"),
+        ({"weight_decay": "0.1"}, "weight_decay is '0.1': it must be a number at least 0"),
+        ({"label_smoothing": 1.0}, "label_smoothing is 1.0: it must be a number at least 0 and below 1"),
+        ({"widths": (16, 0)}, "widths is 0: it must be a whole number at least 1"),
+        ({"widths": 16}, r"widths is 16: it must be a tuple of whole numbers"),
+        ({"test_views": -1}, "test_views is -1: it must be a whole number at least 0"),
+        ({"test_views": 4, "augmentation": "none"}, "test_views is 4 with augmentation 'none'"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused_before_anything_is_trained(change: dict[str, Any], reason: str) -> None:
+    with pytest.raises(CourseError, match=reason):
+        FineTuning(**change)
+    with pytest.raises(CourseError, match=reason):
+        replace(FineTuning(), **change)
+
+
+def test_settings_are_frozen_and_the_report_tells_all_of_them() -> None:
+    settings = FineTuning(steps=3, widths=(8,), seed=4)
+    with pytest.raises(FrozenInstanceError):
+        settings.steps = 5  # type: ignore[misc]
+    corpus = TinyCorpus()
+    report = fine_tune(TinyEncoder(), corpus, tiny_split(corpus), LABELS, settings).report
+    assert {name: report[name] for name in asdict(settings)} == {**asdict(settings), "widths": [8]}
 
 
 def test_a_diverged_encoder_is_refused() -> None:

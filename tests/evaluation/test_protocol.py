@@ -15,9 +15,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tiny import CLASSES, Holder, TinyCorpus, TinyEncoder, tiny_split
 
+from brainssl_utils.data.splits.subsets import label_subset
 from brainssl_utils.errors import CourseError
 from brainssl_utils.evaluation import probes
-from brainssl_utils.evaluation.features import FeatureBank, Pixels, encode, imagenet_features, random_encoder
+from brainssl_utils.evaluation.baselines import Pixels, imagenet_features, random_encoder
+from brainssl_utils.evaluation.features import FeatureBank, encode
+from brainssl_utils.evaluation.fine_tuning import FineTuning, fine_tune
 from brainssl_utils.evaluation.probes import knn_probe, linear_probe
 from brainssl_utils.evaluation.protocol import evaluate, label_curve, pixel_knn
 from brainssl_utils.evaluation.reports import test_report
@@ -55,6 +58,8 @@ def test_what_is_no_image_or_encoder_is_refused(corpus: TinyCorpus) -> None:
         encode("simclr", corpus.images)
     with pytest.raises(CourseError, match="precision"):
         encode(TinyEncoder(), corpus.images, precision="half")
+    with pytest.raises(CourseError, match="batch_size"):
+        encode(TinyEncoder(), corpus.images, batch_size=0)
 
 
 def test_a_bank_encodes_each_row_once_and_only_those_asked_for(corpus: TinyCorpus) -> None:
@@ -93,10 +98,16 @@ def blobs(n: int, width: int, seed: int, classes: int = 4, spread: float = 6.0) 
     return x, y
 
 
+def joined(x: np.ndarray, y: np.ndarray, vx: np.ndarray, vy: np.ndarray) -> tuple[np.ndarray, np.ndarray, list]:
+    """A training and a validation part as one, with the fold that chooses on the second."""
+    return np.concatenate([x, vx]), np.concatenate([y, vy]), [probes.holdout_fold(len(y), len(vy))]
+
+
 @pytest.mark.parametrize("width", [7, 60, 700])
 def test_the_linear_probe_equals_plain_logistic_regression(width: int) -> None:
     (x, y), (vx, vy), (tx, _) = (blobs(n, width, seed) for n, seed in ((60, 0), (40, 1), (200, 2)))
-    probe = linear_probe(x, y, vx, vy, tx)
+    labelled, codes, folds = joined(x, y, vx, vy)
+    probe = linear_probe(labelled, codes, tx, folds)
 
     def plain(strength: float) -> Any:
         return make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=5000, tol=1e-8))
@@ -104,7 +115,7 @@ def test_the_linear_probe_equals_plain_logistic_regression(width: int) -> None:
     accuracy = {c: plain(c).fit(x, y).score(vx, vy) for c in probes.STRENGTHS}
     assert accuracy[probe.chosen["C"]] == pytest.approx(max(accuracy.values()))
     assert probe.validation_accuracy == pytest.approx(max(accuracy.values()))
-    refitted = plain(probe.chosen["C"]).fit(np.concatenate([x, vx]), np.concatenate([y, vy]))
+    refitted = plain(probe.chosen["C"]).fit(labelled, codes)
     assert (probe.predictions == refitted.predict(tx)).mean() > 0.99
 
 
@@ -133,21 +144,21 @@ def slow_knn(bank: np.ndarray, labels: np.ndarray, x: np.ndarray, k: int, temper
 def test_knn_equals_a_slow_vote_with_the_settings_best_on_validation() -> None:
     (x, y), (vx, vy), (tx, _) = (blobs(n, 12, seed, spread=1.5) for n, seed in ((44, 0), (30, 1), (50, 2)))
     ks, temperatures = (1, 3, 9), (0.05, 0.3)
-    probe = knn_probe(x, y, vx, vy, tx, ks, temperatures)
+    labelled, codes, folds = joined(x, y, vx, vy)
+    probe = knn_probe(labelled, codes, tx, folds, ks, temperatures)
     accuracy = {(k, t): (slow_knn(x, y, vx, k, t) == vy).mean() for k in ks for t in temperatures}
     chosen = int(probe.chosen["k"]), probe.chosen["temperature"]
     assert accuracy[chosen] == max(accuracy.values()) == probe.validation_accuracy
-    expected = slow_knn(np.concatenate([x, vx]), np.concatenate([y, vy]), tx, *chosen)
+    expected = slow_knn(labelled, codes, tx, *chosen)
     assert (probe.predictions == expected).all()
 
 
 def test_knn_takes_fewer_images_than_neighbours_and_classes_with_gaps() -> None:
     (x, y), (tx, ty) = blobs(6, 20, 0, classes=2, spread=0.1), blobs(10, 20, 1, classes=2, spread=0.1)
-    empty = x[:0], y[:0]
-    probe = knn_probe(x, 3 * y, *empty, tx, neighbours=(200,))
+    probe = knn_probe(x, 3 * y, tx, neighbours=(200,))
     assert probe.chosen["k"] == 6 and set(probe.predictions) <= {0, 3}
-    assert (knn_probe(x, 3 * y, *empty, tx).predictions == 3 * ty).all()
-    single = knn_probe(x[:2], y[:2], *empty, tx)  # one image a class: nothing to choose with
+    assert (knn_probe(x, 3 * y, tx).predictions == 3 * ty).all()
+    single = knn_probe(x[:2], y[:2], tx)  # one image a class: nothing to choose with
     assert single.validation_accuracy is None and single.chosen["k"] == 1
 
 
@@ -167,14 +178,17 @@ def test_settings_are_chosen_on_labels_that_were_not_fitted() -> None:
 @pytest.mark.parametrize("probe", [linear_probe, knn_probe])
 def test_probes_refuse_what_they_cannot_read(probe: Any) -> None:
     x, y = blobs(20, 5, 0)
-    with pytest.raises(CourseError, match="NaN or infinity"):
-        probe(np.where(x == x[0, 0], np.nan, x), y, x, y, x)
-    with pytest.raises(CourseError, match="n labels"):
-        probe(x, y[:-1], x, y, x)
+    holed = np.where(x == x[0, 0], np.nan, x)
+    for features, to_classify in ((holed, x), (x, holed)):
+        with pytest.raises(CourseError, match="NaN or infinity"):
+            probe(features, y, to_classify)
+    for features, codes in ((x, y[:-1]), (x[:0], y[:0]), (x[:, 0], y)):
+        with pytest.raises(CourseError, match="n labels"):
+            probe(features, codes, x)
     with pytest.raises(CourseError, match="width"):
-        probe(x, y, x[:, :3], y, x)
+        probe(x, y, x[:, :3])
     with pytest.raises(CourseError, match="one class"):
-        probe(x, 0 * y, x, 0 * y, x)
+        probe(x, 0 * y, x)
 
 
 # Reports ----------------------------------------------------------------------------------------------------------------
@@ -224,12 +238,26 @@ def test_the_validation_part_chooses_and_then_joins_the_labels(kind: str, corpus
     split = tiny_split(corpus, validation=20)
     bank = FeatureBank(TinyEncoder(), corpus)
     report = evaluate(bank, corpus, split, kind)
-    assert report == evaluate(bank, corpus, split, kind, labels=split.train)
     function = linear_probe if kind == "linear" else knn_probe
-    parts = [part for rows in (split.train, split.validation) for part in (bank.rows(rows), corpus.labels[rows])]
-    probe = function(*parts, bank.rows(split.test))
+    x, y, folds = joined(
+        *(p for rows in (split.train, split.validation) for p in (bank.rows(rows), corpus.labels[rows]))
+    )
+    probe = function(x, y, bank.rows(split.test), folds)
     assert report["correct"] == (probe.predictions == corpus.labels[split.test]).sum()
     assert report["chosen"] == probe.chosen and report["labels"] == 80
+
+
+@pytest.mark.parametrize("kind", ["linear", "knn"])
+def test_labels_that_are_named_are_used_and_no_others(kind: str, corpus: TinyCorpus) -> None:
+    """Until this rule, naming all of `split.train` brought in the validation part, and one row less did not."""
+    split = tiny_split(corpus, validation=20)
+    bank = FeatureBank(TinyEncoder(), corpus)
+    reports = [evaluate(bank, corpus, split, kind, labels=split.train[skipped:]) for skipped in (0, 1)]
+    assert [report["labels"] for report in reports] == [60, 59]
+    without_validation = replace(split, validation=split.validation[:0])
+    assert reports[0] == evaluate(bank, corpus, without_validation, kind)
+    assert reports[0]["validation_accuracy"] == evaluate(bank, corpus, split, kind, split.train)["validation_accuracy"]
+    assert reports[0] != evaluate(bank, corpus, split, kind)
 
 
 def test_the_task_is_learned_and_pixels_are_a_baseline(corpus: TinyCorpus) -> None:
@@ -249,7 +277,7 @@ def test_labels_from_the_test_part_and_other_slips_are_refused(corpus: TinyCorpu
     ]:
         with pytest.raises(CourseError, match=reason):
             evaluate(TinyEncoder(), corpus, split, labels=labels)
-    with pytest.raises(CourseError, match="kind='svm'"):
+    with pytest.raises(CourseError, match="kind is 'svm'"):
         evaluate(TinyEncoder(), corpus, split, "svm")
     with pytest.raises(CourseError, match="another corpus"):
         evaluate(TinyEncoder(), corpus, replace(split, fingerprint="other"))
@@ -272,14 +300,22 @@ def test_the_curve_has_one_row_a_result_on_the_same_labels(corpus: TinyCorpus) -
     assert ((curve["lo"] <= curve["accuracy"]) & (curve["accuracy"] <= curve["hi"])).all()
 
 
-def test_the_curve_fine_tunes_with_each_models_own_options(corpus: TinyCorpus) -> None:
+def test_the_curve_fine_tunes_with_each_models_own_settings(corpus: TinyCorpus) -> None:
+    split = tiny_split(corpus)
+    frozen = FineTuning(steps=30, freeze="all", augmentation="none", learning_rate=0.02)
+    free = replace(frozen, freeze="none", encoder_lr_factor=1.0)
+    models = {"frozen": TinyEncoder(), "free": TinyEncoder()}
     curve = label_curve(
-        {"frozen": TinyEncoder(), "free": TinyEncoder()}, corpus, tiny_split(corpus), ns=(40,), seeds=(0,),
-        kinds=["fine_tune"], fine_tuning={"steps": 30, "freeze": "all", "augmentation": "none", "learning_rate": 0.02},
-        own={"free": {"freeze": "none", "encoder_lr_factor": 1.0}},
-    )  # fmt: skip
+        models, corpus, split, ns=(40,), seeds=(3,), kinds=["fine_tune"], fine_tuning={"others": frozen, "free": free}
+    )
     accuracy = curve.set_index("method")["accuracy"]
     assert set(curve["kind"]) == {"fine_tune"} and accuracy["frozen"] != accuracy["free"] and accuracy.min() > 0.3
+    labels = label_subset(split, corpus, 40, seed=3)
+    for name, settings in (("frozen", frozen), ("free", free)):
+        assert (
+            accuracy[name]
+            == fine_tune(models[name], corpus, split, labels, replace(settings, seed=3)).report["accuracy"]
+        )
 
 
 def test_the_curve_refuses_unknown_names_before_it_computes(corpus: TinyCorpus) -> None:
@@ -287,7 +323,9 @@ def test_the_curve_refuses_unknown_names_before_it_computes(corpus: TinyCorpus) 
     with pytest.raises(CourseError, match="svm"):
         label_curve({"a": TinyEncoder()}, corpus, split, kinds=["svm"])
     with pytest.raises(CourseError, match="not there: b"):
-        label_curve({"a": TinyEncoder()}, corpus, split, own={"b": {}})
+        label_curve({"a": TinyEncoder()}, corpus, split, fine_tuning={"a": FineTuning(), "b": FineTuning()})
+    with pytest.raises(CourseError, match="no settings for b"):
+        label_curve({"a": TinyEncoder(), "b": TinyEncoder()}, corpus, split, fine_tuning={"a": FineTuning()})
     with pytest.raises(CourseError, match="2 models for 3 seeds"):
         label_curve({"a": [TinyEncoder()] * 2}, corpus, split)
 
