@@ -26,7 +26,8 @@ def test_report(y_true: npt.ArrayLike, y_pred: npt.ArrayLike, classes: Sequence[
     Returns:
         dict of n, correct, accuracy, ci95 ([low, high], Wilson), balanced_accuracy (mean recall of the classes that
         occur), macro_f1 (mean over classes that occur or were predicted), recall (by class name; None where the class
-        does not occur) and confusion (rows: truth, columns: prediction). All shares in 0..1.
+        does not occur), confusion (rows: truth, columns: prediction) and predictions (the codes of `y_pred`, with which
+        models scored on the same images are compared by pairs). All shares in 0..1.
 
     Raises:
         CourseError: no predictions, lengths that differ, or a code that is no class.
@@ -55,6 +56,7 @@ def test_report(y_true: npt.ArrayLike, y_pred: npt.ArrayLike, classes: Sequence[
         "macro_f1": float(f1_score(truth, answer, average="macro")),
         "recall": {name: recall.get(name) for name in classes},
         "confusion": confusion_matrix(truth, answer, labels=range(len(classes))).tolist(),
+        "predictions": answer.tolist(),
     }
 
 

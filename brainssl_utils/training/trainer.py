@@ -172,7 +172,7 @@ class Training:
             "config": method.config,
             "history": method.history,
             "test": test_report(data.labels[data.test].numpy(), predicted, corpus.classes),
-            "predictions": {"rows": split.test.tolist(), "classifier": predicted.tolist()},
+            "test_rows": split.test.tolist(),
             "evaluations": {},
             "versions": environment(),
             "commit": git_commit(),
