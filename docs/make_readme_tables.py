@@ -1,4 +1,4 @@
-"""The README's tables of results, made from records: python -m brainssl_utils.readme rewrites them."""
+"""The README's tables of results, made from records: python docs/make_readme_tables.py rewrites them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from brainssl_utils.files import atomic_path
 from brainssl_utils.results import records
 from brainssl_utils.results.published import PUBLISHED, method_title
 
-START, END = "<!-- {name}: made by `python -m brainssl_utils.readme` -->", "<!-- end of {name} -->"
+START, END = "<!-- {name}: made by `python docs/make_readme_tables.py` -->", "<!-- end of {name} -->"
 ROWS = ("barlow_twins", "nnclr", "simclr", "proposed_model", "supervised")
 
 

@@ -18,7 +18,7 @@ TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_readme_shows_the_records_figures() -> None:
-    assert readme.with_results(TEXT, readme.tables(RESULTS)) == TEXT, "run: python -m brainssl_utils.readme"
+    assert readme.with_results(TEXT, readme.tables(RESULTS)) == TEXT, "run: python docs/make_readme_tables.py"
 
 
 def test_readme_shows_a_changed_figure_as_a_difference() -> None:
