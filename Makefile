@@ -5,6 +5,8 @@ NAME ?= course
 DATA ?= phantoms
 PROFILE ?= quick
 SEED ?= 0
+# Threads of a notebook wait without spinning: beside a busy browser, training then takes twice as long and not five times.
+OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: help course test bench lab lint clean
 help:
@@ -12,7 +14,7 @@ help:
 	@echo "make test     lint, types and all tests"
 	@echo "make bench    measure training, loading, precision and start-up (DATA=$(DATA)); about 30 minutes, run it alone"
 	@echo "make lab      open the notebooks in JupyterLab"
-	@echo "make lint     ruff, notebook hygiene and mypy alone"
+	@echo "make lint     ruff, notebook hygiene, types and the one direction of imports alone"
 
 # torch and torchvision go in first and as a pair: resolved alone, torch can pick a build torchvision does not fit.
 .venv/.ready: pyproject.toml constraints.txt
@@ -35,13 +37,14 @@ bench: .venv/.ready
 	test ! -e runs/$(NAME)/run.json || $(BIN)/python benchmarks/notebook_times.py runs/$(NAME)
 
 lab: .venv/.ready
-	$(BIN)/jupyter lab notebooks
+	OMP_WAIT_POLICY=$(OMP_WAIT_POLICY) $(BIN)/jupyter lab notebooks
 
 lint: .venv/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 clean:
-	rm -rf .venv runs .pytest_cache .ruff_cache .mypy_cache
+	rm -rf .venv runs .pytest_cache .ruff_cache .mypy_cache .import_linter_cache

@@ -55,8 +55,8 @@ def course(
     profile: Profile = "quick",
     seed: Seed = 0,
     out: Annotated[Path, typer.Option(help="Folder of the run; call again with it to go on.")] = Path("runs/course"),
-    only: Annotated[str | None, typer.Option(help="Notebooks to run, by number or name: 04,05.")] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Remove what an earlier run left in --out first.")] = False,
+    only: Annotated[str | None, typer.Option(help="Notebooks to run, by number or name: 4,5.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Remove what an earlier run made in --out first.")] = False,
     notebooks: Notebooks = None,
 ) -> None:
     """Run the notebooks in order; goes on after a stop."""
@@ -87,6 +87,9 @@ def prepare(
     """Read, merge and cache the images; report problems, duplicates and what they do to a split."""
     if size < 8:
         raise CourseError(f"--size {size}: at least 8 pixels are needed; the course uses 96.")
+    from brainssl_utils.settings import check_seed
+
+    check_seed(seed)
     from brainssl_utils.data.conflicts import overlap_table
     from brainssl_utils.data.corpus import load_corpus
     from brainssl_utils.data.splits.draw import grouped_split, paper_split
@@ -123,9 +126,10 @@ def train(
 ) -> None:
     """Train one method and score it once; goes on after a stop."""
     from brainssl_utils.files import check_writable
-    from brainssl_utils.settings import get_profile
+    from brainssl_utils.settings import check_seed, get_profile
 
     sizes = get_profile(profile)
+    check_seed(seed)
     make_split = _splitter(split)
     check_writable(out)
     from brainssl_utils.data.corpus import load_corpus
@@ -172,7 +176,7 @@ def student(
     notebooks: Notebooks = None,
 ) -> None:
     """Copy the notebooks without their solutions."""
-    from brainssl_utils.course.notebook import write_student_copy
+    from brainssl_utils.course.student import write_student_copy
 
     files = write_student_copy(out, notebooks)
     typer.echo(f"{len(files)} notebooks without solutions: {out}")

@@ -53,3 +53,14 @@ def get_profile(name: str | Profile) -> Profile:
     if name not in PROFILES:
         raise CourseError(f"unknown profile '{name}'. Choose one of: {', '.join(PROFILES)}.")
     return PROFILES[name]
+
+
+def check_seed(seed: int) -> int:
+    """Return `seed` if every random generator in use takes it.
+
+    Raises:
+        CourseError: it is no whole number from 0 to 4294967295.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise CourseError(f"seed {seed!r}: a whole number from 0 to {2**32 - 1} is expected.")
+    return seed

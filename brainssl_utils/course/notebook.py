@@ -1,8 +1,7 @@
-"""One notebook through papermill: its parameters checked, its progress shown, its result read from its cells."""
+"""One notebook through papermill: its parameters checked, its progress shown, its executed copy kept and read."""
 
 from __future__ import annotations
 
-import copy
 import logging
 import sys
 import time
@@ -13,12 +12,11 @@ from typing import Any, TextIO
 
 import nbformat
 
-from brainssl_utils.course.plan import find_notebooks, read_course
 from brainssl_utils.errors import CourseError
-from brainssl_utils.files import atomic_path, check_writable
 
 NOT_RUN = "NotRun"
 ERROR_MARKER = "papermill-error-cell-tag"  # papermill adds cells with this tag to a failed notebook
+INJECTED = "injected-parameters"  # papermill adds one cell with this tag, after the one tagged `parameters`
 
 
 class NotebookError(RuntimeError):
@@ -128,7 +126,8 @@ def run_notebook(
 ) -> NotebookResult:
     """Execute `notebook` with papermill and keep the executed copy at `target`.
 
-    While it runs, the copy is `NAME.running.ipynb` beside the target; one that stopped stays as `NAME.failed.ipynb`.
+    While it runs, the copy is `NAME.running.ipynb` beside the target; it takes the target's place when it is whole. One
+    that stopped stays as `NAME.failed.ipynb`, and an earlier target stays what it was.
 
     Args:
         notebook: the notebook as read; it is executed in `cwd` by the interpreter that runs this function.
@@ -142,20 +141,37 @@ def run_notebook(
         NotebookError: a cell raised, or was never run.
         KeyboardInterrupt: the user stopped it; the copy stays as `NAME.running.ipynb`.
     """
-    import papermill
-
     running, failed = (target.with_name(f"{name}.{state}.ipynb") for state in ("running", "failed"))
     target.parent.mkdir(parents=True, exist_ok=True)
-    for old in (target, running, failed):
-        old.unlink(missing_ok=True)
+    running.unlink(missing_ok=True)  # of a run that was killed
     progress = Progress(label or name, len(notebook.cells) + 1)
-    logging.getLogger("papermill").addHandler(logging.NullHandler())  # what it would log is in the error raised here
-    trouble: Exception | None = None
     started = time.perf_counter()
+    trouble = _execute(notebook, running, parameters, cwd, progress)
+    seconds = time.perf_counter() - started
+    executed = nbformat.read(running, as_version=4) if running.exists() else nbformat.v4.new_notebook()
+    problem = first_problem(executed, name)
+    if trouble is not None and (problem is None or problem.error == NOT_RUN):  # a dead kernel leaves no error output
+        problem = _blame(executed, name, progress.index, trouble)
+    if problem is not None:
+        if running.exists():
+            running.replace(failed)
+        raise problem
+    running.replace(target)
+    failed.unlink(missing_ok=True)
+    return NotebookResult(seconds, _kernel_seconds(executed))
+
+
+def _execute(
+    notebook: nbformat.NotebookNode, copy_at: Path, parameters: Mapping[str, Any], cwd: Path, progress: Progress
+) -> Exception | None:
+    """Run papermill, which saves the copy after each cell; return what it raised, if anything."""
+    import papermill
+
+    logging.getLogger("papermill").addHandler(logging.NullHandler())  # what it would log is in NotebookError
     try:
         papermill.execute_notebook(
             notebook,
-            str(running).replace("{", "{{").replace("}", "}}"),  # papermill formats the path with the parameters
+            str(copy_at).replace("{", "{{").replace("}", "}}"),  # papermill formats the path with the parameters
             parameters=dict(parameters),
             kernel_name="python3",
             kernel_manager_class=_own_kernel(),
@@ -166,21 +182,11 @@ def run_notebook(
             stderr_file=progress,
             on_cell_start=progress.cell,
         )
-    except Exception as error:  # the cells below say what happened; papermill's own words only if they do not
-        trouble = error
+    except Exception as error:  # the cells say what happened; papermill's own words serve only if they do not
+        return error
     finally:
         progress.close()
-    seconds = time.perf_counter() - started
-    executed = nbformat.read(running, as_version=4) if running.exists() else nbformat.v4.new_notebook()
-    problem = first_problem(executed, name)
-    if trouble is not None and (problem is None or problem.error == NOT_RUN):  # a dead kernel leaves no error output
-        problem = _blame(executed, name, progress.index, trouble)
-    if problem is not None:
-        if running.exists():
-            running.replace(failed)
-        raise problem from None
-    running.replace(target)
-    return NotebookResult(seconds, _kernel_seconds(executed))
+    return None
 
 
 def first_problem(executed: nbformat.NotebookNode, name: str) -> NotebookError | None:
@@ -193,7 +199,7 @@ def first_problem(executed: nbformat.NotebookNode, name: str) -> NotebookError |
         tags = cell.metadata.get("tags", [])
         if ERROR_MARKER in tags:
             continue
-        position += "injected-parameters" not in tags
+        position += INJECTED not in tags
         if cell.cell_type != "code" or not cell.source.strip():
             continue
         for output in cell.outputs:
@@ -212,7 +218,7 @@ def _blame(executed: nbformat.NotebookNode, name: str, index: int | None, troubl
     if index is None or index >= len(executed.cells):
         return NotebookError(name, None, type(trouble).__name__, reason)
     before = executed.cells[: index + 1]
-    position = sum("injected-parameters" not in cell.metadata.get("tags", []) for cell in before)
+    position = sum(INJECTED not in cell.metadata.get("tags", []) for cell in before)
     return NotebookError(name, position, type(trouble).__name__, reason, before[-1].source)
 
 
@@ -255,31 +261,3 @@ def _own_kernel() -> type:
             return "auto" if zmq.has("curve") else "disabled"
 
     return OwnKernel
-
-
-def without_solutions(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Return a copy of `notebook` without its cells tagged `solution`, outputs and execution counts."""
-    student = copy.deepcopy(notebook)
-    student.cells = [cell for cell in student.cells if "solution" not in cell.metadata.get("tags", [])]
-    for cell in student.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-    return student
-
-
-def write_student_copy(out: str | Path, notebooks_dir: str | Path | None = None) -> Sequence[Path]:
-    """Write every notebook of the course without its solutions to the folder `out`; return the files.
-
-    Raises:
-        CourseError: `out` holds one of them already (a student's work is never overwritten) or cannot be written.
-    """
-    lessons = read_course(find_notebooks(notebooks_dir))
-    notebooks = [read_notebook(lesson.path) for lesson in lessons]
-    folder = check_writable(out)
-    files = [folder / lesson.path.name for lesson in lessons]
-    if taken := [file.name for file in files if file.exists()]:
-        raise CourseError(f"{folder} already holds {', '.join(taken)}. Choose an empty folder.")
-    for file, notebook in zip(files, notebooks):
-        with atomic_path(file) as temporary:
-            nbformat.write(without_solutions(notebook), temporary)
-    return files

@@ -1,17 +1,13 @@
-"""What the course is made of: its notebooks in order, the ones picked, and the stamp that says a result is current."""
+"""What a run is asked to do: the course's notebooks in order, the ones picked, the data checked."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import nbformat
-
+from brainssl_utils.data.phantoms.word import phantom_files
 from brainssl_utils.data.reading.archives import scan
 from brainssl_utils.data.reading.gather import gather
 from brainssl_utils.errors import CourseError
@@ -29,6 +25,12 @@ class Lesson:
     @property
     def name(self) -> str:
         return self.path.stem
+
+    @property
+    def number(self) -> int | None:
+        """4 of "04_simclr"; None of a name that does not begin with a number."""
+        head = self.name.partition("_")[0]
+        return int(head) if head.isdecimal() else None
 
 
 def find_notebooks(folder: str | Path | None = None) -> Path:
@@ -71,7 +73,9 @@ def read_course(notebooks_dir: Path) -> list[Lesson]:
 
 
 def pick(lessons: Sequence[Lesson], only: Sequence[str] | None) -> list[Lesson]:
-    """Return the lessons named in `only` (a name or how it starts: "04", "04_simclr") in the course's order; None: all.
+    """Return the lessons named in `only` in the course's order; None: all.
+
+    A lesson goes by its name, its number or how its name starts: "04_simclr", "04", "4" or "04_s".
 
     Raises:
         CourseError: a name fits no lesson or more than one.
@@ -82,6 +86,8 @@ def pick(lessons: Sequence[Lesson], only: Sequence[str] | None) -> list[Lesson]:
     for wanted in only:
         stem = wanted.strip().removesuffix(".ipynb")
         fitting = [lesson.name for lesson in lessons if lesson.name == stem]
+        if not fitting and stem.isdecimal():
+            fitting = [lesson.name for lesson in lessons if lesson.number == int(stem)]
         fitting = fitting or [lesson.name for lesson in lessons if stem and lesson.name.startswith(stem)]
         if len(fitting) != 1:
             problem = f"fits {' and '.join(fitting)}" if fitting else "is not a notebook of the course"
@@ -100,38 +106,11 @@ def check_data(data: str) -> tuple[str, str]:
         and a digest of what lies there: it changes when a file does.
 
     Raises:
-        CourseError: it is neither, cannot be read, or holds no class folder with images.
+        CourseError: the number of phantoms cannot work, or the place cannot be read or holds no class folder with images.
     """
-    if data == "phantoms" or data.startswith("phantoms:"):
-        size = data.partition(":")[2]
-        if ":" in data and not (size.isdecimal() and int(size) > 0):
-            raise CourseError(f"data '{data}': after 'phantoms:' comes a number of files, as in phantoms:1500.")
+    if phantom_files(data) is not None:
         return data, data
     listing = scan(data)
     if not any(entry.place and entry.path.lower().endswith(".zip") for entry in listing.entries):
         gather(listing)  # zips inside zips are left to load_corpus: looking into them means reading them whole
     return str(listing.root.resolve()), listing.key()
-
-
-def package_stamp(package: Path | None = None) -> str:
-    """Digest of the helper package's sources, the files that run the course aside."""
-    package = package or Path(__file__).parents[1]
-    aside = {"cli.py", "course/plan.py", "course/run.py", "course/notebook.py"}
-    files = sorted(file for file in package.rglob("*.py") if file.relative_to(package).as_posix() not in aside)
-    return digest([(str(file.relative_to(package)), file.read_text(encoding="utf-8")) for file in files])
-
-
-def lesson_stamp(
-    notebook: nbformat.NotebookNode, parameters: Mapping[str, Any], package: str, data: str, needs: Mapping[str, str]
-) -> str:
-    """Digest of all a notebook's result depends on: cells, parameters, package, data and the stamps of what it needs.
-
-    The run's folder is left out of the parameters: a run that is moved stays a finished run.
-    """
-    cells = [(cell.cell_type, cell.source) for cell in notebook.cells]
-    chosen = {name: value for name, value in parameters.items() if name != "run_dir"}
-    return digest([cells, chosen, package, data, dict(needs)])
-
-
-def digest(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
