@@ -23,6 +23,7 @@ _HOMES = {
     "leakage": "brainssl_utils.data.splits.leakage",
     "fit": "brainssl_utils.training.trainer",
     "Run": "brainssl_utils.training.run",
+    "reference": "brainssl_utils.training.reference",
     "CourseError": "brainssl_utils.errors",
 }
 _MODULES = {
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from brainssl_utils.data.splits.split import Split
     from brainssl_utils.data.splits.subsets import label_subset, validation_part
     from brainssl_utils.errors import CourseError
+    from brainssl_utils.training.reference import reference
     from brainssl_utils.training.run import Run
     from brainssl_utils.training.trainer import fit
 

@@ -1,0 +1,112 @@
+"""Trained encoders that travel with the course: shipped beside their records, checked, and ready without a network.
+
+A shipped encoder is the part of a run that others build on: encoder and classifier, without heads and optimiser. No image
+is in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from brainssl_utils.errors import CourseError
+from brainssl_utils.files import atomic_path
+from brainssl_utils.methods.base import Method
+from brainssl_utils.methods.make import rebuild
+from brainssl_utils.results.records import read_records, select, write_record
+from brainssl_utils.training.run import Run
+
+FOLDER = Path(__file__).parents[2] / "results" / "reference"
+PARTS = ("encoder.", "classifier.")
+
+
+def reference(
+    method: str,
+    data: str = "archives",
+    protocol: str = "fair",
+    split: str | None = None,
+    seed: int = 0,
+    folder: str | Path | None = None,
+) -> Run:
+    """Return a full-length run that travels with the course, for `evaluate`, `fine_tune` or its features.
+
+    Args:
+        method: a key of `METHODS`.
+        data: what it was trained on: "archives" or "phantoms".
+        protocol: "fair" or "published".
+        split: name of the split; the only one there is by default.
+        seed: of the training.
+        folder: where shipped runs lie; the checkout's `results/reference` by default.
+
+    Raises:
+        CourseError: no such run is shipped (the message lists those that are), or its file is missing or damaged.
+    """
+    place = Path(folder or FOLDER) / data
+    if not place.is_dir():
+        raise CourseError(
+            f"no shipped runs in {place}. There are: {', '.join(_names(Path(folder or FOLDER))) or 'none'}."
+        )
+    shipped = [record for record in read_records(place) if "encoder_file" in record and record["seed"] == seed]
+    splits = sorted(
+        {record["split"] for record in shipped if (record["method"], record["protocol"]) == (method, protocol)}
+    )
+    if split is None and len(splits) > 1:
+        raise CourseError(f"{method} is shipped for the splits {', '.join(splits)}: name one with split=...")
+    [record] = select(shipped, method, protocol, split or (splits[0] if splits else "any"))
+    found = rebuild(record)
+    load_encoder(found, place / "records" / record["encoder_file"], record["encoder_sha256"])
+    found.history = record["history"]
+    return Run(found, record, place / "records" / f"{record['name']}.json")
+
+
+def ship(run: Run, folder: str | Path) -> Path:
+    """Write a run's record and, beside it, encoder and classifier as float16; return the record's path.
+
+    Raises:
+        CourseError: the folder cannot be written.
+    """
+    from safetensors.torch import save_file
+
+    target = Path(folder) / "records" / f"{run.name}.json"
+    weights = {
+        name: tensor.half().contiguous() for name, tensor in run.method.state_dict().items() if name.startswith(PARTS)
+    }
+    with atomic_path(target.with_suffix(".safetensors")) as temporary:
+        save_file(weights, temporary)
+    about = {
+        "encoder_file": target.with_suffix(".safetensors").name,
+        "encoder_sha256": _sha256(target.with_suffix(".safetensors")),
+    }
+    return write_record({**run.record, **about}, target)
+
+
+def load_encoder(method: Method, path: Path, sha256: str) -> None:
+    """Load shipped weights into `method`, which is in evaluation mode then.
+
+    Raises:
+        CourseError: the file is missing, is not the one its record names, or does not fit the method.
+    """
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise CourseError(f"{path} is missing: restore it from the project's repository.")
+    if _sha256(path) != sha256:
+        raise CourseError(
+            f"{path} is not the file its record names (its SHA-256 differs): restore it from the repository."
+        )
+    weights = {name: tensor.float() for name, tensor in load_file(path).items()}
+    missing = [name for name in method.state_dict() if name.startswith(PARTS) and name not in weights]
+    if missing:
+        raise CourseError(f"{path} lacks {', '.join(missing[:3])}: it is of another encoder than its record says.")
+    method.load_state_dict(weights, strict=False)
+    method.release()
+    method.eval()
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("*") if path.is_dir())

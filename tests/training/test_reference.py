@@ -1,0 +1,54 @@
+"""Shipped encoders: whole or refused, and the same features as the run they come from."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from brainssl_utils import grouped_split
+from brainssl_utils.data.corpus import Corpus
+from brainssl_utils.errors import CourseError
+from brainssl_utils.evaluation.features import encode
+from brainssl_utils.evaluation.protocol import evaluate
+from brainssl_utils.methods import make_method
+from brainssl_utils.settings import PROFILES
+from brainssl_utils.training.reference import reference, ship
+from brainssl_utils.training.run import Run
+from brainssl_utils.training.trainer import fit
+
+
+@pytest.fixture(scope="module")
+def run(phantoms: Corpus) -> Run:
+    short = dataclasses.replace(PROFILES["smoke"], epochs=1)
+    return fit(make_method("simclr", image_size=32), phantoms, grouped_split(phantoms), short, progress=False)
+
+
+def test_a_shipped_run_reads_as_the_run_it_comes_from(run: Run, phantoms: Corpus, tmp_path: Path) -> None:
+    ship(run, tmp_path / "phantoms")
+    again = reference("simclr", "phantoms", folder=tmp_path)
+    images = phantoms.resized(32)[:20]
+    np.testing.assert_allclose(encode(again, images), encode(run, images), rtol=0.02, atol=0.01)
+    report = evaluate(again, phantoms, grouped_split(phantoms), "knn")
+    assert report["accuracy"] == pytest.approx(run.record["evaluations"]["knn"]["accuracy"], abs=0.05)
+    assert len(again.history) == 1 and again.test == run.test
+
+
+def test_a_shipped_file_that_was_changed_or_lost_is_refused(run: Run, tmp_path: Path) -> None:
+    weights = ship(run, tmp_path / "phantoms").with_suffix(".safetensors")
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\0\0")
+    with pytest.raises(CourseError, match="SHA-256 differs"):
+        reference("simclr", "phantoms", folder=tmp_path)
+    weights.unlink()
+    with pytest.raises(CourseError, match="is missing"):
+        reference("simclr", "phantoms", folder=tmp_path)
+
+
+def test_what_is_not_shipped_is_said(run: Run, tmp_path: Path) -> None:
+    ship(run, tmp_path / "phantoms")
+    with pytest.raises(CourseError, match="There are: phantoms"):
+        reference("simclr", "archives", folder=tmp_path)
+    with pytest.raises(CourseError, match="no record of nnclr"):
+        reference("nnclr", "phantoms", folder=tmp_path)
