@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -70,3 +71,51 @@ def test_sizes_and_names_that_do_not_fit_are_refused() -> None:
         make_encoder("paper", 50)
     with pytest.raises(CourseError, match="resnet"):
         make_encoder("resnet")
+
+
+@pytest.mark.parametrize("size", ["64", 0, -16, 64.0, True, None, float("nan")])
+@pytest.mark.parametrize("name", ["paper", "reference"])
+def test_an_image_size_that_is_no_whole_number_from_1_is_refused_by_name(name: str, size: object) -> None:
+    with pytest.raises(CourseError, match=r"^image_size is"):
+        make_encoder(name, size)
+
+
+@pytest.mark.parametrize("width", [0, -1, 2.5, "64", True, None])
+def test_widths_that_no_layer_can_have_are_refused_by_name(width: object) -> None:
+    for make in (
+        lambda: ProjectionHead(20, (32, width)),
+        lambda: Classifier(20, 4, (32, width)),
+        lambda: PaperEncoder(32, (8, width)),
+    ):
+        with pytest.raises(CourseError, match=r"^widths\[1\] is"):
+            make()
+    for parameter, make in {
+        "width": lambda: ReferenceEncoder(32, width),
+        "in_dim": lambda: ProjectionHead(width),
+        "n_classes": lambda: Classifier(20, width),
+    }.items():
+        with pytest.raises(CourseError, match=rf"^{parameter} is"):
+            make()
+
+
+@pytest.mark.parametrize("widths", [64, "64", None, {64}])
+def test_widths_are_a_list(widths: object) -> None:
+    for make in (
+        lambda: ProjectionHead(20, widths),
+        lambda: Classifier(20, 4, widths),
+        lambda: PaperEncoder(32, widths),
+    ):
+        with pytest.raises(CourseError, match=r"^widths is"):
+            make()
+
+
+def test_a_head_or_an_encoder_without_layers_is_refused_and_a_linear_classifier_is_not() -> None:
+    for make in (lambda: ProjectionHead(20, ()), lambda: PaperEncoder(32, [])):
+        with pytest.raises(CourseError, match=r"^widths is .*1 or more"):
+            make()
+    assert len(Classifier(20, 1, ()).layers) == 1
+
+
+def test_numbers_of_numpy_are_sizes_too() -> None:
+    assert make_encoder("paper", np.int64(32)).out_dim == 1024
+    assert ProjectionHead(np.int64(20), [np.int32(8)]).out_dim == 8
