@@ -19,6 +19,10 @@ from brainssl_utils.methods import make_method
 from brainssl_utils.networks import Encoder, PaperEncoder, make_encoder
 from brainssl_utils.training.trainer import fit
 
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:Full backward hook is firing:UserWarning"),
+]
 needs_layout = pytest.mark.skipif(
     not hardware.has_onednn_layout(), reason="oneDNN's layout is used on Intel and AMD processors only"
 )
