@@ -5,14 +5,12 @@ NAME ?= course
 DATA ?= phantoms
 PROFILE ?= quick
 SEED ?= 0
-# Threads of a notebook wait without spinning: beside a busy browser, training then takes twice as long and not five times.
-OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: help course test bench lab lint clean
 help:
 	@echo "make course   run every notebook (DATA=$(DATA) PROFILE=$(PROFILE) SEED=$(SEED)) into runs/$(NAME)"
 	@echo "make test     lint, types and all tests"
-	@echo "make bench    measure training, loading, precision and start-up (DATA=$(DATA)); about 30 minutes, run it alone"
+	@echo "make bench    measure training, loading, precision, waiting and start-up (DATA=$(DATA)); about 35 minutes, run it alone"
 	@echo "make lab      open the notebooks in JupyterLab"
 	@echo "make lint     ruff, notebook hygiene, types and the one direction of imports alone"
 
@@ -34,10 +32,12 @@ bench: .venv/.ready
 	$(BIN)/python benchmarks/throughput.py $(DATA)
 	$(BIN)/python benchmarks/loading.py $(DATA)
 	$(BIN)/python benchmarks/precision.py $(DATA)
+	$(BIN)/python benchmarks/waiting.py
 	test ! -e runs/$(NAME)/run.json || $(BIN)/python benchmarks/notebook_times.py runs/$(NAME)
 
+# Notebooks load torch first, too late for the package to say how its threads wait (brainssl_utils/compute/environment.py).
 lab: .venv/.ready
-	OMP_WAIT_POLICY=$(OMP_WAIT_POLICY) $(BIN)/jupyter lab notebooks
+	test "$$BRAINSSL_WAIT" = active || export OMP_WAIT_POLICY="$${OMP_WAIT_POLICY:-PASSIVE}"; $(BIN)/jupyter lab notebooks
 
 lint: .venv/.ready
 	$(BIN)/ruff check .

@@ -63,10 +63,10 @@ def plan(data: str, size: int) -> dict[str, dict[str, Any]]:
     return variants
 
 
-def run(options: dict[str, Any]) -> dict[str, Any]:
-    """Run one variant in a fresh process."""
+def run(options: dict[str, Any], env: dict[str, str] | None = None) -> dict[str, Any]:
+    """Run one variant in a fresh process; `env` takes the place of the environment it would inherit."""
     command = [sys.executable, str(Path(__file__).with_name("variants.py")), json.dumps(options)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, env=env)
     if done.returncode:
         raise SystemExit(f"{options} failed:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])

@@ -8,8 +8,8 @@ Views a second count images sent through the encoder and trained on. The first s
 from __future__ import annotations
 
 import json
+import math
 import os
-import resource
 import sys
 import tempfile
 import time
@@ -24,6 +24,8 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
+
+from brainssl_utils.compute.machine import peak_memory
 
 Result = dict[str, Any]
 
@@ -263,7 +265,7 @@ def main() -> None:
     """Run the variant named on the command line."""
     options = json.loads(sys.argv[1])
     result = VARIANTS[options.pop("variant")](**options)
-    result["peak_gib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    result["peak_gib"] = (peak_memory() or math.nan) / 2**30
     print(json.dumps(result))
 
 

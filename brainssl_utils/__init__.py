@@ -9,6 +9,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from brainssl_utils.compute.environment import apply as _apply_environment
+
+_apply_environment()  # before anything loads torch, which reads it once
+
 __version__ = "0.1.0"
 
 _HOMES = {

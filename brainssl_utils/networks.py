@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from brainssl_utils.checks import check_number
 from brainssl_utils.compute import onednn
 from brainssl_utils.errors import CourseError
 
@@ -25,6 +26,20 @@ def initialise(module: nn.Module) -> None:
             nn.init.xavier_uniform_(layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+
+
+def check_widths(widths: Sequence[int], least: int = 0) -> None:
+    """Pass if `widths` is a list or tuple of `least` or more whole numbers from 1.
+
+    Raises:
+        CourseError: it is not.
+    """
+    if not isinstance(widths, list | tuple) or len(widths) < least:
+        raise CourseError(
+            f"widths is {widths!r}: it must be a list of layers' widths, {least} or more, as in (256, 128)."
+        )
+    for place, width in enumerate(widths):
+        check_number(f"widths[{place}]", width, at_least=1, whole=True)
 
 
 class Encoder(nn.Module):
@@ -47,6 +62,8 @@ class Encoder(nn.Module):
         return onednn.convolve(self.features, images)
 
     def check(self, divisor: int) -> None:
+        """Refuse an image size that is no whole number from 1, or that `divisor` does not divide."""
+        check_number("image_size", self.image_size, at_least=1, whole=True)
         if self.image_size % divisor:
             raise CourseError(
                 f"image_size {self.image_size} does not fit this encoder: it must be a multiple of {divisor}."
@@ -60,13 +77,14 @@ class PaperEncoder(Encoder):
     where pooling comes next it is done first, which gives the same numbers (both are monotone) from a quarter of the work.
 
     Raises:
-        CourseError: the image size is no multiple of 8.
+        CourseError: the image size is no multiple of 8 (of 2 for each of `widths`), or a width is not a whole number from 1.
     """
 
     name = "paper"
 
     def __init__(self, image_size: int = 96, widths: Sequence[int] = (16, 32, 64)) -> None:
         super().__init__()
+        check_widths(widths, least=1)
         self.image_size = image_size
         self.check(2 ** len(widths))
         layers: list[nn.Module] = []
@@ -89,13 +107,14 @@ class ReferenceEncoder(Encoder):
     (B, 1, S, S) -> (B, width). The three baselines of the published Table 2 most likely used it.
 
     Raises:
-        CourseError: the image size is no multiple of 16.
+        CourseError: the image size is no multiple of 16, or the width is not a whole number from 1.
     """
 
     name = "reference"
 
     def __init__(self, image_size: int = 96, width: int = 128) -> None:
         super().__init__()
+        check_number("width", width, at_least=1, whole=True)
         self.image_size, self.out_dim = image_size, width
         self.check(16)
         layers: list[nn.Module] = []
@@ -117,15 +136,21 @@ def make_encoder(name: str, image_size: int = 96) -> Encoder:
     """Return the encoder called "paper" or "reference", freshly initialised.
 
     Raises:
-        CourseError: no encoder has that name.
+        CourseError: no encoder has that name, or it does not take images of that size.
     """
-    if name not in ENCODERS:
-        raise CourseError(f"unknown encoder '{name}'. Choose one of: {', '.join(ENCODERS)}.")
+    if not isinstance(name, str) or name not in ENCODERS:
+        raise CourseError(f"unknown encoder {name!r}. Choose one of: {', '.join(ENCODERS)}.")
     return ENCODERS[name](image_size)
 
 
 def dense(in_dim: int, widths: Sequence[int], last_relu: bool) -> nn.Sequential:
-    """Stack fully connected layers with ReLU between them, and after the last one if `last_relu`."""
+    """Stack fully connected layers with ReLU between them, and after the last one if `last_relu`.
+
+    Raises:
+        CourseError: `in_dim` or a width is not a whole number from 1.
+    """
+    check_number("in_dim", in_dim, at_least=1, whole=True)
+    check_widths(widths)
     layers: list[nn.Module] = []
     for before, width in zip((in_dim, *widths[:-1]), widths):
         layers += [nn.Linear(before, width), nn.ReLU()]
@@ -136,10 +161,14 @@ class ProjectionHead(nn.Module):
     """Maps features (B, in_dim) to projections (B, out_dim), where the pretext loss is computed.
 
     The study's head is dense 256, 128, 64, each followed by ReLU; the reference's is dense 128, ReLU, dense 128.
+
+    Raises:
+        CourseError: there are no widths, or one is not a whole number from 1.
     """
 
     def __init__(self, in_dim: int, widths: Sequence[int] = (256, 128, 64), last_relu: bool = True) -> None:
         super().__init__()
+        check_widths(widths, least=1)
         self.layers = dense(in_dim, widths, last_relu)
         self.out_dim = widths[-1]
         initialise(self)
@@ -152,10 +181,15 @@ class Classifier(nn.Module):
     """Maps features (B, in_dim) to class scores (B, n_classes): hidden layers of `widths` with ReLU, or one linear layer.
 
     The study's classifier is dense 256 and 128 with ReLU, then 4; the reference's probe is linear (`widths=()`).
+
+    Raises:
+        CourseError: a width or the number of classes is not a whole number from 1.
     """
 
     def __init__(self, in_dim: int, n_classes: int = 4, widths: Sequence[int] = (256, 128)) -> None:
         super().__init__()
+        check_widths(widths)
+        check_number("n_classes", n_classes, at_least=1, whole=True)
         self.layers = dense(in_dim, (*widths, n_classes), last_relu=False)
         initialise(self)
 

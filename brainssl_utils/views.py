@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from brainssl_utils.checks import check_number
 from brainssl_utils.errors import CourseError
 
 BLACK = 1e-12  # what stands for 0 where a logarithm is taken: that of 0 itself is infinite, and slow
@@ -162,7 +163,12 @@ def noise(images: Tensor, sigma: float = 0.05, generator: torch.Generator | None
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a view changes. The fields are the parameters of the functions above; the defaults change nothing."""
+    """What a view changes. The fields are the parameters of the functions above; the defaults change nothing.
+
+    Raises:
+        CourseError: flip, blur, brightness or contrast outside 0..1, negative degrees, gamma or noise, or a range that is
+            no two numbers above 0, the smaller first (`area` within 1, `blur_sigma` in pixels).
+    """
 
     flip: float = 0.0
     area: tuple[float, float] = (1.0, 1.0)
@@ -173,6 +179,27 @@ class Recipe:
     blur: float = 0.0
     blur_sigma: tuple[float, float] = (0.1, 1.5)
     noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("flip", "blur", "brightness", "contrast"):
+            check_number(name, getattr(self, name), at_least=0, at_most=1)
+        for name in ("degrees", "gamma", "noise"):
+            check_number(name, getattr(self, name), at_least=0)
+        check_range("area", self.area, at_most=1)
+        check_range("blur_sigma", self.blur_sigma)
+
+
+def check_range(name: str, values: tuple[float, float], at_most: float | None = None) -> None:
+    """Pass if `values` are two numbers, 0 < low <= high <= `at_most`.
+
+    Raises:
+        CourseError: they are not.
+    """
+    if not isinstance(values, list | tuple) or len(values) != 2:
+        raise CourseError(f"{name} is {values!r}: it must be a range, (low, high).")
+    low, high = values
+    check_number(f"{name}[0]", low, above=0, at_most=at_most)
+    check_number(f"{name}[1]", high, at_least=low, at_most=at_most)
 
 
 RECIPES = {
@@ -193,10 +220,16 @@ class Views:
     Attributes:
         recipe: what changes.
         size: side of the views, pixels.
+
+    Raises:
+        CourseError: the size is not a whole number from 1.
     """
 
     recipe: Recipe
     size: int
+
+    def __post_init__(self) -> None:
+        check_number("size", self.size, at_least=1, whole=True)
 
     def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return views, float32 (B, 1, size, size) in 0..1, of images (B, 1, H, W), uint8 or float in 0..1."""
@@ -230,11 +263,11 @@ def make_views(preset: str | Recipe, size: int, **changes: object) -> Views:
     """Return the preset's views at `size` pixels; keyword arguments change single fields of its recipe.
 
     Raises:
-        CourseError: no preset, or no field of a recipe, has that name.
+        CourseError: no preset, or no field of a recipe, has that name, or a value is out of its range.
     """
-    if isinstance(preset, str):
-        if preset not in RECIPES:
-            raise CourseError(f"unknown views '{preset}'. Choose one of: {', '.join(RECIPES)}.")
+    if not isinstance(preset, Recipe):
+        if not isinstance(preset, str) or preset not in RECIPES:
+            raise CourseError(f"unknown views {preset!r}. Choose one of: {', '.join(RECIPES)}.")
         preset = RECIPES[preset]
     unknown = set(changes) - set(asdict(preset))
     if unknown:

@@ -18,6 +18,7 @@ import few_labels  # noqa: E402
 import notebook_times  # noqa: E402
 import throughput  # noqa: E402
 import variants  # noqa: E402
+import waiting  # noqa: E402
 
 SMALL = {"data": "phantoms:240", "size": 32, "batch": 20}
 
@@ -59,6 +60,27 @@ def test_the_report_compares_within_rounds() -> None:
     assert throughput.ratio(results, "fit simclr", "limit simclr") == pytest.approx((0.9 + 0.75) / 2)
     text = throughput.report(results, 96, 2)
     assert "| simclr | 195 (90-300) | 15 (10-20) | 250 (100-400) | 12.0 | 0.82 | 1.0 |" in text
+
+
+def test_ways_of_waiting_are_compared_within_rounds_under_no_variable_but_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = []
+
+    def run(options: dict, env: dict[str, str]) -> dict[str, float]:
+        seen.append({name: value for name, value in env.items() if "OMP_" in name})
+        return {"views_per_second": 100.0 * len(seen)}
+
+    monkeypatch.setattr(waiting, "run", run)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    found = waiting.measure(rounds=2, steps=1)
+    assert seen == 2 * [variables for variables in waiting.WAYS.values() for _ in ("alone", "busy")]
+    first, *_ = rows = [
+        line for line in waiting.report(found).splitlines() if line.startswith(("| spin", "| pass", "| one"))
+    ]
+    assert len(rows) == len(waiting.WAYS)
+    # 80 steps of 240 views: at 100 and 900 views a second alone, at 200 and 1000 beside a busy core.
+    assert first.endswith("| 106.7 (21.3-192.0) | 57.6 (19.2-96.0) | 0.70 | 1.00 | 1.00 |")
 
 
 def test_the_second_projects_protocol_has_its_shares_of_the_classes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from brainssl_utils.compute import hardware, onednn
 from brainssl_utils.errors import CourseError
 from brainssl_utils.networks import (
     Classifier,
     Decoder,
-    Encoder,
     PaperEncoder,
     ProjectionHead,
     ReferenceEncoder,
@@ -53,56 +52,6 @@ def test_pooling_before_relu_gives_the_papers_numbers() -> None:
     assert torch.equal(nn.Sequential(*plain)(images).flatten(1), encoder(images))
 
 
-def gradients(encoder: Encoder, images: torch.Tensor) -> list[torch.Tensor]:
-    encoder.zero_grad()
-    encoder(images).float().square().mean().backward()
-    return [parameter.grad.clone() for parameter in encoder.parameters()]
-
-
-@pytest.mark.parametrize("bfloat16", [False, True])
-@pytest.mark.parametrize("name", ["paper", "reference"])
-def test_the_layout_that_is_fast_here_changes_neither_features_nor_gradients(
-    name: str, bfloat16: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    encoder, images = make_encoder(name, 32), torch.rand(6, 1, 32, 32)
-    close = {"rtol": 0.05, "atol": 2e-4} if bfloat16 else {"rtol": 1e-4, "atol": 1e-7}
-    share = 0.02 if bfloat16 else 1e-5  # of a parameter's largest gradient
-    with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-        fast, fast_gradients = encoder(images), gradients(encoder, images)
-        monkeypatch.setattr(hardware, "has_onednn_layout", lambda: False)
-        plain, plain_gradients = encoder(images), gradients(encoder, images)
-    assert fast.dtype == plain.dtype and plain.abs().sum() > 0
-    torch.testing.assert_close(fast, plain, **close)
-    for one, other in zip(fast_gradients, plain_gradients, strict=True):
-        torch.testing.assert_close(one, other, rtol=close["rtol"], atol=share * float(other.abs().max()))
-
-
-@pytest.mark.skipif(not hardware.has_onednn_layout(), reason="oneDNN's layout is used on Intel and AMD processors only")
-@pytest.mark.parametrize("name", ["paper", "reference"])
-def test_relu_inside_a_convolution_gives_the_same_bits_as_relu_after_it(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    encoder, images = make_encoder(name, 32), torch.rand(6, 1, 32, 32)
-    assert onednn._relu_after(list(encoder.features)[1:]) is encoder.features[1]
-    fused = [encoder(images), *gradients(encoder, images)]
-    monkeypatch.setattr(onednn, "_relu_after", lambda _: None)
-    for one, other in zip(fused, [encoder(images), *gradients(encoder, images)], strict=True):
-        assert torch.equal(one, other) and other.abs().sum() > 0
-
-
-def test_the_fast_layout_is_used_where_it_is_known_and_only_for_what_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    encoder, layouts = PaperEncoder(32), []
-    encoder.features[3].register_forward_hook(lambda _, inputs, __: layouts.append(inputs[0].layout))
-    monkeypatch.setattr(hardware, "has_onednn_layout", lambda: torch.backends.mkldnn.is_available())
-    encoder(torch.rand(2, 1, 32, 32))
-    expected = torch._mkldnn if torch.backends.mkldnn.is_available() else torch.strided
-    assert layouts and set(layouts) == {expected}
-    layouts.clear()
-    assert encoder(torch.rand(0, 1, 32, 32)).shape == (0, encoder.out_dim)
-    assert encoder.double()(torch.rand(2, 1, 32, 32, dtype=torch.float64)).dtype == torch.float64
-    assert set(layouts) == {torch.strided}
-
-
 def test_heads_end_as_asked() -> None:
     features = torch.randn(64, 20)
     assert ProjectionHead(20)(features).shape == (64, 64) and ProjectionHead(20)(features).min() >= 0
@@ -122,3 +71,51 @@ def test_sizes_and_names_that_do_not_fit_are_refused() -> None:
         make_encoder("paper", 50)
     with pytest.raises(CourseError, match="resnet"):
         make_encoder("resnet")
+
+
+@pytest.mark.parametrize("size", ["64", 0, -16, 64.0, True, None, float("nan")])
+@pytest.mark.parametrize("name", ["paper", "reference"])
+def test_an_image_size_that_is_no_whole_number_from_1_is_refused_by_name(name: str, size: object) -> None:
+    with pytest.raises(CourseError, match=r"^image_size is"):
+        make_encoder(name, size)
+
+
+@pytest.mark.parametrize("width", [0, -1, 2.5, "64", True, None])
+def test_widths_that_no_layer_can_have_are_refused_by_name(width: object) -> None:
+    for make in (
+        lambda: ProjectionHead(20, (32, width)),
+        lambda: Classifier(20, 4, (32, width)),
+        lambda: PaperEncoder(32, (8, width)),
+    ):
+        with pytest.raises(CourseError, match=r"^widths\[1\] is"):
+            make()
+    for parameter, make in {
+        "width": lambda: ReferenceEncoder(32, width),
+        "in_dim": lambda: ProjectionHead(width),
+        "n_classes": lambda: Classifier(20, width),
+    }.items():
+        with pytest.raises(CourseError, match=rf"^{parameter} is"):
+            make()
+
+
+@pytest.mark.parametrize("widths", [64, "64", None, {64}])
+def test_widths_are_a_list(widths: object) -> None:
+    for make in (
+        lambda: ProjectionHead(20, widths),
+        lambda: Classifier(20, 4, widths),
+        lambda: PaperEncoder(32, widths),
+    ):
+        with pytest.raises(CourseError, match=r"^widths is"):
+            make()
+
+
+def test_a_head_or_an_encoder_without_layers_is_refused_and_a_linear_classifier_is_not() -> None:
+    for make in (lambda: ProjectionHead(20, ()), lambda: PaperEncoder(32, [])):
+        with pytest.raises(CourseError, match=r"^widths is .*1 or more"):
+            make()
+    assert len(Classifier(20, 1, ()).layers) == 1
+
+
+def test_numbers_of_numpy_are_sizes_too() -> None:
+    assert make_encoder("paper", np.int64(32)).out_dim == 1024
+    assert ProjectionHead(np.int64(20), [np.int32(8)]).out_dim == 8

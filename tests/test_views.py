@@ -9,6 +9,7 @@ from brainssl_utils.errors import CourseError
 from brainssl_utils.views import (
     RECIPES,
     SHARED_GRAIN,
+    Recipe,
     blur,
     jitter,
     make_views,
@@ -148,3 +149,41 @@ def test_unknown_preset_or_field_is_refused_by_name() -> None:
         make_views("strong", 32)
     with pytest.raises(CourseError, match="blurr"):
         make_views("paper", 32, blurr=1.0)
+
+
+WRONG = {
+    "flip": [-0.1, 1.1, "0.5", True, None, float("nan")],
+    "blur": [-0.1, 1.1],
+    "brightness": [-0.1, 1.1],
+    "contrast": [-0.1, 1.1, "1"],
+    "degrees": [-1, float("inf")],
+    "gamma": [-0.1],
+    "noise": [-0.01, None],
+    "area": [(0, 1), (0.5, 0.4), (0.5, 1.1), (0.5,), 0.5, "01", ("0.5", 1), (0.1, 0.5, 1)],
+    "blur_sigma": [(0, 1), (-1, 1), (2, 1), 1.0, None],
+}
+
+
+@pytest.mark.parametrize(("field", "value"), [(field, value) for field, values in WRONG.items() for value in values])
+def test_a_recipe_that_cannot_be_drawn_is_refused_by_its_field(field: str, value: object) -> None:
+    for make in (lambda: Recipe(**{field: value}), lambda: make_views("contrastive", 32, **{field: value})):
+        with pytest.raises(CourseError, match=rf"^{field}(\[[01]\])? is"):
+            make()
+
+
+def test_the_ends_of_every_range_are_allowed(images: torch.Tensor) -> None:
+    ends = {"flip": 1, "area": [1e-3, 1], "degrees": 720, "brightness": 1, "contrast": 1, "gamma": 3, "blur": 1}
+    views = make_views("none", 32, **ends, blur_sigma=(2, 2), noise=2)(images, generator())
+    assert views.isfinite().all() and views.min() >= 0 and views.max() <= 1
+
+
+@pytest.mark.parametrize("size", [0, -32, 32.0, "32", True, None])
+def test_a_size_that_is_no_whole_number_from_1_is_refused(size: object) -> None:
+    with pytest.raises(CourseError, match=r"^size is"):
+        make_views("paper", size)
+
+
+@pytest.mark.parametrize("preset", [None, 3, ("paper",)])
+def test_views_are_a_preset_or_a_recipe(preset: object) -> None:
+    with pytest.raises(CourseError, match="unknown views"):
+        make_views(preset, 32)

@@ -1,4 +1,21 @@
-"""How this machine trains fastest without touching the mathematics: every speed setting, with its reason, in one place."""
+"""How this machine trains fastest without touching the mathematics: every speed setting, with its reason, in one place.
+
+| setting | what it does | where | gain | off |
+|---|---|---|---|---|
+| bfloat16 | networks compute in shorter numbers | AMX, AVX512-BF16, CUDA | 1.41 | - |
+| channels last | a pixel's channels lie side by side | everywhere | 2.28 | - |
+| kept memory | a step reuses what the last one freed | the whole process; Linux with glibc | 1.92 | `tune` |
+| pooling before ReLU | the same from a quarter of the work | `networks.PaperEncoder` | 1.21 | - |
+| oneDNN's layout | poolings, ReLUs inside oneDNN (`onednn.py`) | Intel and AMD, known layers | 1.32 | `mkldnn` |
+| huge pages | an address is looked up per 2 MiB, not 4 KiB | the whole process; Linux with glibc | 1.10 | `tune` |
+| passive waiting | a waiting thread sleeps (`environment.py`) | the whole process; OpenMP | if busy | `BRAINSSL_WAIT=active` |
+
+Gains are factors in images a second of a bare encoder, each on top of those above it, on two cores with AMX
+(`benchmarks/results/throughput.md`); that of waiting, on a machine that does something else too, is in
+`benchmarks/results/waiting.md`. `tune`: `fit(tune_process=False)`, `prepare(tune=False)`, or the environment variable
+BRAINSSL_TUNE=off. `mkldnn`: `torch.backends.mkldnn.flags(enabled=False)`. What is set for the whole process stays until
+it ends: any other code in it keeps freed memory too, and the process looks to the system as large as it ever was.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +26,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
+from brainssl_utils.compute import environment
 from brainssl_utils.compute.machine import cpu_features
 
 # glibc's mallopt parameters (malloc.h).
@@ -88,14 +106,31 @@ def has_onednn_layout() -> bool:
     return accelerator() == "cpu" and known and available
 
 
-def prepare() -> dict[str, str | int | bool]:
-    """Apply the settings above once and return them, for printing and for the record."""
-    kept, huge = keep_freed_memory(), use_huge_pages()
+_in_effect = {"keeps_freed_memory": False, "huge_pages": False}  # for the process, until it ends
+
+
+def prepare(tune: bool | None = None) -> dict[str, str | int | bool]:
+    """Apply the settings above and return which are in effect, for printing and for the record.
+
+    Args:
+        tune: whether the memory settings of the whole process may change (kept memory, huge pages). None asks the
+            environment variable BRAINSSL_TUNE: on unless it says "off" or "0". What an earlier call set stays.
+
+    Returns:
+        accelerator, precision, layout, keeps_freed_memory, huge_pages, threads, and waiting: "passive", "active" or
+        "unknown".
+
+    Raises:
+        CourseError: BRAINSSL_TUNE or BRAINSSL_WAIT has a value that is none.
+    """
+    waiting = environment.waiting()
+    if environment.tunes() if tune is None else tune:
+        _in_effect.update(keeps_freed_memory=keep_freed_memory(), huge_pages=use_huge_pages())
     return {
         "accelerator": accelerator(),
         "precision": precision(),
         "layout": "onednn" if has_onednn_layout() else "channels_last",
-        "keeps_freed_memory": kept,
-        "huge_pages": huge,
+        **_in_effect,
         "threads": torch.get_num_threads(),
+        "waiting": waiting,
     }

@@ -1,8 +1,9 @@
-"""What this machine is: the cores a process may use and the instruction sets that speed depends on."""
+"""What this machine is: the cores and the memory of a process, and the instruction sets that speed depends on."""
 
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 _CPU_FLAGS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")
@@ -13,8 +14,20 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def peak_memory() -> int | None:
+    """Return the most memory this process has held at once, in bytes; None where Python cannot tell (Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # Linux and BSD count in KiB
+
+
 def cpu_features() -> list[str]:
-    """Instruction sets that speed here depends on, as Linux names them; [] where it does not say."""
+    """Instruction sets that speed here depends on, as Linux names them; [] on other systems and where it does not say."""
+    if sys.platform != "linux":
+        return []
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:

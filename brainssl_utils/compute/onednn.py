@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn.modules import module as torch_module
 
 from brainssl_utils.compute import hardware
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 def convolve(layers: nn.Sequential, images: Tensor) -> Tensor:
     """Send images (B, C, H, W) through convolutions, ReLUs and poolings: `layers(images)`, in the fastest layout.
 
     oneDNN pools and applies ReLU several times faster than PyTorch does, but only to tensors in its own layout; from the
-    first layer to the last nothing need be put in order between. Elsewhere, and for types that oneDNN does not take,
-    channels lie last, the order that convolutions read. Hooks on single layers are called for poolings only;
-    `layers(images)` calls them all.
+    first layer to the last nothing need be put in order between. What is not known to come out the same there goes
+    through `layers(images)` itself, with channels last, the order that convolutions read: any other layer or option,
+    layers with hooks, other types of numbers, numbers that are not finite (oneDNN's ReLU makes zeros of NaN, which would
+    hide that a training fell apart), and images that ask for a gradient, since oneDNN has first derivatives alone.
     """
     cast = torch.is_autocast_enabled(images.device.type)
     dtype = torch.get_autocast_dtype(images.device.type) if cast else images.dtype
-    taken = dtype == torch.float32 or (dtype == torch.bfloat16 and hardware.has_fast_bfloat16())
-    if not (hardware.has_onednn_layout() and images.device.type == "cpu" and taken and len(images)):
+    inputs = {torch.float32, dtype} if cast else {dtype}
+    if not (_takes_numbers(dtype) and _takes_images(images, inputs) and _takes_layers(layers, inputs)):
         return layers(images.contiguous(memory_format=torch.channels_last))
     maps, steps = images.to(dtype).to_mkldnn(), list(layers)
     relu = None
@@ -38,6 +43,48 @@ def convolve(layers: nn.Sequential, images: Tensor) -> Tensor:
         else:
             maps = layer(maps)
     return maps.to_dense()
+
+
+def _takes_numbers(dtype: torch.dtype) -> bool:
+    """Whether this machine computes in oneDNN's layout, and in this type; `torch.backends.mkldnn` can switch it off."""
+    taken = dtype == torch.float32 or (dtype == torch.bfloat16 and hardware.has_fast_bfloat16())
+    return taken and hardware.has_onednn_layout() and bool(torch.backends.mkldnn.enabled)
+
+
+def _takes_images(images: Tensor, inputs: set[torch.dtype]) -> bool:
+    known = images.device.type == "cpu" and images.ndim == 4 and images.dtype in inputs and not images.requires_grad
+    return known and images.numel() > 0 and _is_finite(images)
+
+
+def _takes_layers(layers: nn.Sequential, inputs: set[torch.dtype]) -> bool:
+    """Whether all layers are of the kinds that `tests/compute/test_onednn.py` finds equal; the first is a convolution."""
+    known = type(layers) is nn.Sequential and len(layers) > 0 and type(layers[0]) is nn.Conv2d
+    return (
+        known
+        and all(_is_known(layer) for layer in layers)
+        and not any(_is_watched(module) for module in (layers, *layers))
+        and all(one.dtype in inputs and _is_finite(one) for one in layers.parameters())
+    )
+
+
+def _is_known(layer: nn.Module) -> bool:
+    """Whether oneDNN has this very layer; a subclass may do anything (a parametrised layer is one)."""
+    if type(layer) is nn.Conv2d:
+        return layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+    if type(layer) is nn.MaxPool2d:
+        return layer.dilation in (1, (1, 1)) and not layer.return_indices
+    return type(layer) is nn.ReLU and not layer.inplace
+
+
+def _is_watched(module: nn.Module) -> bool:
+    """Whether more happens at a call than `forward` of its class: hooks, of all modules or its own, or another forward."""
+    everywhere = any(getattr(torch_module, f"_global{kind}") for kind in _HOOKS)
+    return everywhere or any(getattr(module, kind) for kind in _HOOKS) or "forward" in vars(module)
+
+
+def _is_finite(values: Tensor) -> bool:
+    """Whether all values are finite (or, in a sum too large for their type, perhaps not): a pass over them, no more."""
+    return math.isfinite(values.detach().sum().item())
 
 
 def _relu_after(layers: list[nn.Module]) -> nn.ReLU | None:

@@ -282,7 +282,7 @@ def _train(
     method, profile = training.method, training.profile
     started = time.perf_counter()
     method.start_over()
-    speed = hardware.prepare()
+    speed = hardware.prepare(tune_process)
     data = training.data()
     batches = Batches(method, data, torch.as_tensor(training.split.unlabeled), profile)
     epochs = Epochs(f"{method.title} ({method.protocol})", profile.epochs, progress, training.key)
