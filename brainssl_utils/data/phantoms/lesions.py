@@ -97,17 +97,18 @@ def paint(lesion: Lesion, picture: np.ndarray, points: np.ndarray, tissue: dict[
         """Share of the pixel that lies within `limit` radii; outlines are about 2 mm soft."""
         return np.clip((limit - distance) / softness + 0.5, 0, 1)
 
-    def blend(value: float | np.ndarray, share: np.ndarray) -> np.ndarray:
-        return picture + share * (value - picture)
+    def blend(under: np.ndarray, over: float | np.ndarray, share: np.ndarray) -> np.ndarray:
+        return under + share * (over - under)
 
     in_skull = np.clip(0.5 - depth / 2, 0, 1)
     if lesion.oedema > 1:
         swollen = within(lesion.oedema + 0.25 * grain, 0.3) * (0.35 * tissue["gm"] + tissue["wm"]) * in_skull
-        picture = blend(water, swollen)
+        picture = blend(picture, water, swollen)
     body = within(1.0) * (1 if lesion.kind == "pituitary" else in_skull)
-    picture = blend(solid + (0.08 if lesion.kind == "glioma" else 0.03) * grain, body)
+    picture = blend(picture, solid + (0.08 if lesion.kind == "glioma" else 0.03) * grain, body)
     if lesion.ring:
-        picture = blend(core, within(lesion.ring + 0.12 * grain) * in_skull)
+        picture = blend(picture, core, within(lesion.ring + 0.12 * grain) * in_skull)
     if lesion.kind == "meningioma":  # the enhancing tail along the dura
-        picture = blend(solid, 0.7 * (np.clip(1 - np.abs(depth + 1) / 1.8, 0, 1) * within(1.7, 0.5)))
+        tail = np.clip(1 - np.abs(depth + 1) / 1.8, 0, 1) * within(1.7, 0.5)
+        picture = blend(picture, solid, 0.7 * tail)
     return np.clip(picture, 0, 1)

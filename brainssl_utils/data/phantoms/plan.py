@@ -1,8 +1,7 @@
 """Which phantom files exist: sources, classes, patients, slices, copies and names, drawn before anything is rendered.
 
-The proportions are those of the three archives of the paper (1311 : 3264 : 3096), and so are the overlaps: a third of
-the first source is in the second, a fifth of the second are copies of other images in it, the third is a refined copy of
-the second, and two pictures carry two labels.
+The proportions are those of the three archives of the paper (1311 : 3264 : 3096), and so are the overlaps between them;
+two pictures carry two labels.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ def class_counts(n_files: int) -> dict[str, dict[str, int]]:
     while counts.sum() != n_files:
         step = 1 if counts.sum() < n_files else -1
         counts.flat[np.argmax(step * (exact - counts))] += step
-    return {s: dict(zip(CLASSES, map(int, row))) for s, row in zip(SOURCES, counts)}
+    return {source: dict(zip(CLASSES, row)) for source, row in zip(SOURCES, counts.tolist())}
 
 
 def _slices(first_patient: int, rng: np.random.Generator) -> Iterator[tuple[int, str, float]]:
@@ -150,15 +149,9 @@ def _paths(source: str, class_name: str, testing: bool, n: int) -> list[str]:
 
 
 def plan_files(n_files: int, seed: int) -> list[PlannedFile]:
-    """Draw the whole set: `n_files` files with their paths, originals and copies.
-
-    Raises:
-        CourseError: fewer than 60 files, which do not give every class in every source.
-    """
+    """Draw the whole set: `n_files` files, originals and copies, with their paths; a CourseError for fewer than 60."""
     if n_files < SMALLEST:
-        raise CourseError(
-            f"n_files is {n_files}: phantoms need at least {SMALLEST} files to show every class and source."
-        )
+        raise CourseError(f"n_files is {n_files}: every class in every source takes at least {SMALLEST} files.")
     rng = np.random.default_rng((seed, 10**9))  # patients use (seed, index)
     counts = class_counts(n_files)
     files: list[PlannedFile] = []

@@ -53,17 +53,8 @@ def _resize(image: Image.Image, width: float, height: float) -> Image.Image:
     return image.resize((round(width), round(height)), Image.Resampling.BICUBIC)
 
 
-def _jpeg(image: Image.Image, quality: int) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality)
-    return buffer.getvalue()
-
-
-def _copy(content: bytes, changes: tuple[str, ...]) -> bytes:
-    """JPEG bytes of a copy: `changes` made in order to the JPEG `content`."""
-    if changes == ("exact",):
-        return content
-    image: Image.Image = Image.open(io.BytesIO(content))
+def _jpeg(image: Image.Image, *changes: str) -> bytes:
+    """JPEG bytes of a picture after `changes` are made to it in order, as "resize-0.71" or "jpeg-80"."""
     quality = 90
     for change in changes:
         kind, _, amount = change.partition("-")
@@ -79,17 +70,19 @@ def _copy(content: bytes, changes: tuple[str, ...]) -> bytes:
             image = _stretch(image)
         else:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    return _jpeg(image, quality)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
 
 
 def _original(pixels: np.ndarray, source: str, rng: np.random.Generator) -> bytes:
     """JPEG bytes of a rendered slice (S, S) uint8 in the form of its source."""
     image = Image.fromarray(pixels)
-    quality = int(rng.integers(75, 96))
+    quality = f"jpeg-{rng.integers(75, 96)}"
     if source == "phantom-a":
-        return _jpeg(_resize(image, 224, 224), quality)
+        return _jpeg(image, "fit-224", quality)
     if source == "phantom-c":
-        return _jpeg(_resize(_stretch(crop_to_head(image, rng.uniform(0.0, 0.08))), 256, 256), quality)
+        return _jpeg(image, f"crop-{rng.uniform(0.0, 0.08)}", "stretch", "fit-256", quality)
     side = int(rng.choice([512, 256, int(rng.integers(180, 420))], p=[0.2, 0.2, 0.6]))
     if side not in (256, 512):  # images from the web: trimmed by hand on one pair of sides
         trim = int(rng.uniform(0, 0.07) * image.width)
@@ -108,7 +101,9 @@ def _write_patient(folder: Path, files: list[PlannedFile], seed: int, head: Head
     written: dict[str, bytes] = {}
     for file in sorted(files, key=lambda f: (f.copy_of is not None, f.path)):
         if file.copy_of:
-            content = _copy(written[file.copy_of.path], file.changes)
+            content = written[file.copy_of.path]
+            if file.changes != ("exact",):
+                content = _jpeg(Image.open(io.BytesIO(content)), *file.changes)
         else:
             pixels = render_slice(patient, head, file.plane, file.position * patient.reach)
             content = _original(pixels, file.source, rng)
@@ -132,19 +127,13 @@ def _manifest(files: list[PlannedFile]) -> pd.DataFrame:
 
 
 def _is_finished(out_dir: Path, settings: dict[str, int]) -> bool:
-    """Whether `out_dir` already holds this very set.
-
-    Raises:
-        CourseError: it holds something else, which is left alone.
-    """
+    """Whether `out_dir` holds this very set; a CourseError where it holds something else, which is left alone."""
     marker = out_dir / MARKER
     if marker.is_file():
         found = json.loads(marker.read_text(encoding="utf-8"))
         if found == settings:
             return True
-        raise CourseError(
-            f"{out_dir} holds phantoms made with {found}, not {settings}. Choose another folder or delete it."
-        )
+        raise CourseError(f"{out_dir} holds phantoms made with {found}, not {settings}. Choose another folder.")
     if out_dir.is_file() or (out_dir.is_dir() and any(out_dir.iterdir())):
         raise CourseError(f"{out_dir} exists and is not a folder of phantoms. Choose a new or empty folder for them.")
     return False
@@ -154,15 +143,12 @@ def write_phantoms(out_dir: str | Path, n_files: int = 1500, seed: int = 0, work
     """Write a set of phantoms; a finished set with the same arguments is found and kept.
 
     Args:
-        out_dir: new or empty folder. It receives `phantom-a`, `phantom-b`, `phantom-c` (JPEG files laid out as
-            in the three archives), `manifest.csv` (one row a file: source, path, patient, plane, class, copy_of, change;
-            paths relative to `out_dir`) and `phantoms.json`, the mark of a finished set.
+        out_dir: new or empty folder; it is returned. It receives `phantom-a`, `phantom-b`, `phantom-c` (JPEG files laid
+            out as in the three archives), `manifest.csv` (one row a file, paths relative to `out_dir`) and
+            `phantoms.json`, the mark of a finished set.
         n_files: files in all, 60 or more.
         seed: the same seed gives the same bytes, whatever the number of workers.
         workers: threads; by default one a core, four at most.
-
-    Returns:
-        `out_dir` as a Path.
 
     Raises:
         CourseError: fewer than 60 files, a negative seed, or a folder that holds something else.
