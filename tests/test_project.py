@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import json
 import re
+import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -141,4 +143,33 @@ def test_hooks_are_local_and_name_installed_tools():
     assert {repository["repo"] for repository in config["repos"]} == {"local"}
     tools = {hook["entry"].split()[0] for repository in config["repos"] for hook in repository["hooks"]}
     assert tools == {"ruff", "nbstripout", "mypy"}
-    assert all((Path(sys.executable).parent / tool).exists() for tool in tools)
+    assert all(shutil.which(tool, path=sysconfig.get_path("scripts")) for tool in tools)
+
+
+def test_continuous_integration_runs_our_tools_on_three_systems_and_three_pythons():
+    workflow = yaml.safe_load((ROOT / ".github/workflows/tests.yml").read_text(encoding="utf-8"))
+    [job] = workflow["jobs"].values()
+    matrix = job["strategy"]["matrix"]
+    assert [system.split("-")[0] for system in matrix["system"]] == ["ubuntu", "macos", "windows"]
+    assert matrix["python"] == ["3.11", "3.12", "3.13"]
+    assert all(Version(python) in SpecifierSet(pyproject()["requires-python"]) for python in matrix["python"])
+    assert not job["strategy"]["fail-fast"]
+    commands = [step["run"].split() for step in job["steps"] if "run" in step]
+    called = [words[2] if words[:2] == ["python", "-m"] else words[0] for words in commands]
+    assert called == ["pip", "pip", "ruff", "ruff", "nbstripout", "mypy", "lint-imports", "pytest"]
+    assert all(shutil.which(tool, path=sysconfig.get_path("scripts")) for tool in called)
+    named = [word for words in commands for word in words if word.endswith(".txt")]
+    named += job["steps"][1]["with"]["cache-dependency-path"].split()
+    assert all((ROOT / name).is_file() for name in named)
+
+
+def test_no_file_needs_a_module_that_windows_lacks():
+    folders = ("brainssl_utils", "benchmarks", "data_scripts", "docs", "tests")
+    for path in (path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))):
+        names = set()
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:  # at its top: inside a function it can be guarded
+            if isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                names.add(str(node.module))
+        assert not names & {"fcntl", "grp", "pwd", "resource", "termios"}, path
