@@ -1,7 +1,8 @@
-"""What the accuracy benchmarks share: a training of a given length, and how a mean over seeds is written."""
+"""What the benchmarks share: a training of a given length, how a mean over seeds is written, and peak memory."""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -25,3 +26,13 @@ def spread(values: pd.Series) -> str:
         return f"{100 * values.mean():.1f}"
     mean, low, high = (100 * np.array(t_interval(values.to_numpy()))).tolist()
     return f"{mean:.1f} [{low:.1f}, {high:.1f}]"
+
+
+def peak_memory_gib() -> float:
+    """The most memory this process has held so far, in GiB; NaN on Windows, whose Python does not say."""
+    try:
+        import resource
+    except ImportError:
+        return float("nan")
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 import tempfile
 import time
@@ -23,6 +22,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from common import peak_memory_gib
 from torch import Tensor, nn
 
 Result = dict[str, Any]
@@ -263,7 +263,7 @@ def main() -> None:
     """Run the variant named on the command line."""
     options = json.loads(sys.argv[1])
     result = VARIANTS[options.pop("variant")](**options)
-    result["peak_gib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    result["peak_gib"] = peak_memory_gib()
     print(json.dumps(result))
 
 
