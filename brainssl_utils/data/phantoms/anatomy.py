@@ -23,7 +23,6 @@ DEPTH_LIMIT = 40.0  # mm, range of the stored depth on either side of the skull'
 
 Grid = Sequence[np.ndarray]  # x, y and z in mm, each varying along its own axis alone
 Maps = dict[str, np.ndarray]  # tissue -> its fraction of each voxel
-Point = tuple[float, float, float]  # mm
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ def _texture(rng: np.random.Generator, size_mm: float) -> np.ndarray:
     return noise / noise.std()
 
 
-def _ellipsoid(grid: Grid, centre: Point, radii: Point) -> np.ndarray:
+def _ellipsoid(grid: Grid, centre: tuple[float, ...], radii: tuple[float, ...]) -> np.ndarray:
     """Approximate signed distance (mm) to an ellipsoid, negative inside; one off the midline has a mirror image."""
     x, y, z = grid
     if centre[0]:
@@ -121,9 +120,9 @@ def _add_soft_tissue(maps: Maps, skull: np.ndarray, skin: np.ndarray, coarse: np
 
 
 def _add_organs(maps: Maps, grid: Grid, outside: np.ndarray, fine: np.ndarray) -> None:
-    """What lies outside the skull, in `outside`: eyes, air spaces with mucosa, spine, marrow of the skull base, vessels."""
+    """Eyes, air spaces with mucosa, spine, marrow of the skull base and vessels, in `outside` of the skull alone."""
 
-    def inside(centre: Point, radii: Point) -> np.ndarray:
+    def inside(centre: tuple[float, ...], radii: tuple[float, ...]) -> np.ndarray:
         return (_ellipsoid(grid, centre, radii) < 0) & outside
 
     x, y, z = grid

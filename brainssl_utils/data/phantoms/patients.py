@@ -101,7 +101,7 @@ def _slice_generator(patient: Patient, plane: str, offset: float) -> np.random.G
 
 
 def plane_points(patient: Patient, plane: str, offset: float) -> np.ndarray:
-    """Patient-space points (3, 192, 192) mm of the pixels of a slice `offset` mm from the focus; row 0 is up or front."""
+    """Patient-space points (3, 192, 192) mm of a slice's pixels, `offset` mm from the focus; row 0 is up or front."""
     steps = np.linspace(-patient.view / 2, patient.view / 2, RENDER_SIZE, dtype=np.float32)
     rows, cols = np.meshgrid(-steps, steps, indexing="ij")
     sway = _slice_generator(patient, plane, offset).normal(0, 2.5, 2)

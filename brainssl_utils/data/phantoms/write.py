@@ -1,8 +1,7 @@
 """Phantoms: realistic but synthetic brain slices with tumours, the course's data when no archive is at hand.
 
-Three folders in the layouts of the three archives that the paper merges, with their overlaps, and a manifest that says
-what no real archive does: the patient, the plane, and which file is a copy of which. Synthetic, for practice only:
-accuracies on phantoms say nothing about patients and never stand beside published ones.
+Three folders laid out as the archives that the paper merges, and a manifest that says what none of those does: the
+patient, the plane, and which file is a copy of which. Accuracies on phantoms say nothing about patients.
 """
 
 from __future__ import annotations
@@ -49,21 +48,17 @@ def _stretch(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.clip((pixels - low) * 255 / max(high - low, 1), 0, 255).astype(np.uint8))
 
 
-def _resize(image: Image.Image, width: float, height: float) -> Image.Image:
-    return image.resize((round(width), round(height)), Image.Resampling.BICUBIC)
-
-
 def _jpeg(image: Image.Image, *changes: str) -> bytes:
-    """JPEG bytes of a picture after `changes` are made to it in order, as "resize-0.71" or "jpeg-80"."""
+    """JPEG bytes of a picture after `changes` ("resize-0.71", "jpeg-80", ...) are made to it in order."""
     quality = 90
     for change in changes:
         kind, _, amount = change.partition("-")
         if kind == "jpeg":
             quality = int(amount)
         elif kind == "resize":
-            image = _resize(image, image.width * float(amount), image.height * float(amount))
+            image = image.resize((round(image.width * float(amount)), round(image.height * float(amount))))
         elif kind == "fit":
-            image = _resize(image.convert("L"), int(amount), int(amount))
+            image = image.convert("L").resize((int(amount), int(amount)))
         elif kind == "crop":
             image = crop_to_head(image, float(amount))
         elif kind == "stretch":
@@ -88,7 +83,7 @@ def _original(pixels: np.ndarray, source: str, rng: np.random.Generator) -> byte
         trim = int(rng.uniform(0, 0.07) * image.width)
         x, y = (trim, 0) if rng.random() < 0.5 else (0, trim)
         image = image.crop((x, y, image.width - x, image.height - y))
-    image = _resize(image, side * image.width / len(pixels), side * image.height / len(pixels))
+    image = image.resize((round(side * image.width / len(pixels)), round(side * image.height / len(pixels))))
     return _jpeg(image.convert("RGB") if rng.random() < 0.5 else image, quality)
 
 
