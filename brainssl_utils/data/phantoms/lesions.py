@@ -11,8 +11,8 @@ import numpy as np
 
 from brainssl_utils.data.phantoms.anatomy import SELLA, Head
 
-# How much brighter than grey matter solid tumour, dead core and oedema are (1 = the brightest tissue). Both T1 contrasts
-# are those after contrast agent, as in nearly all images of the archives.
+# Brightness of solid tumour, dead core and oedema above grey matter's (1 = the brightest tissue). Both T1 contrasts are
+# those after contrast agent, as in nearly all images of the archives.
 LOOKS = {
     "t1ce": (0.38, -0.22, -0.17),
     "mprage": (0.36, -0.28, -0.20),
@@ -85,8 +85,8 @@ def paint(lesion: Lesion, picture: np.ndarray, points: np.ndarray, tissue: dict[
           contrast: str, grey: float) -> np.ndarray:  # fmt: skip
     """`picture`, the brightness (H, W) 0..1 of a healthy slice, with the tumour in it.
 
-    `points` (3, H, W) mm are its pixels in patient space, `tissue` their fractions of each tissue (H, W), `depth` (H, W)
-    mm their distance to the inner skull surface; `contrast` is a key of `LOOKS`, `grey` the brightness of grey matter.
+    `points` (3, H, W) mm are its pixels in patient space, `tissue` their fractions of each tissue, `depth` (H, W) mm
+    their distance to the inner skull surface; `contrast` is a key of `LOOKS`, `grey` the brightness of grey matter.
     """
     solid, core, water = (grey + lesion.strength * offset for offset in LOOKS[contrast])
     distance = lesion_distance(lesion, points)
