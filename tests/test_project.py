@@ -158,6 +158,9 @@ def test_continuous_integration_runs_our_tools_on_three_systems_and_three_python
     called = [words[2] if words[:2] == ["python", "-m"] else words[0] for words in commands]
     assert called == ["pip", "pip", "ruff", "ruff", "nbstripout", "mypy", "lint-imports", "pytest"]
     assert all(shutil.which(tool, path=sysconfig.get_path("scripts")) for tool in called)
+    steps = (ROOT / "Makefile").read_text(encoding="utf-8").partition("\nlint:")[2].partition("\n\n")[0]
+    made = [line.strip().removeprefix("$(BIN)/") for line in steps.splitlines()[1:]]
+    assert [" ".join(words) for words in commands[2:-1]] == made, "the checks that `make lint` makes"
     named = [word for words in commands for word in words if word.endswith(".txt")]
     named += job["steps"][1]["with"]["cache-dependency-path"].split()
     assert all((ROOT / name).is_file() for name in named)
