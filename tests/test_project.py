@@ -176,3 +176,34 @@ def test_no_file_needs_a_module_that_windows_lacks():
             elif isinstance(node, ast.ImportFrom):
                 names.add(str(node.module))
         assert not names & {"fcntl", "grp", "pwd", "resource", "termios"}, path
+
+
+def package_nodes() -> list[tuple[str, ast.AST]]:
+    """(file:line, node) of every function and statement of the package."""
+    found = []
+    for path in sorted((ROOT / "brainssl_utils").rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        nodes = [node for node in ast.walk(tree) if isinstance(node, ast.stmt)]
+        found += [(f"{path.relative_to(ROOT).as_posix()}:{node.lineno}", node) for node in nodes]
+    return found
+
+
+def test_no_function_is_longer_than_60_lines_or_takes_more_than_8_parameters():
+    """From `def` to the last line; `self` and `cls` do not count, `*args` and `**options` count as one each."""
+    offenders = []
+    for place, node in package_nodes():
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            lines = node.end_lineno - node.lineno + 1
+            taken = node.args
+            names = [
+                a.arg for a in (*taken.posonlyargs, *taken.args, taken.vararg, *taken.kwonlyargs, taken.kwarg) if a
+            ]
+            parameters = len(names) - (names[:1] in (["self"], ["cls"]))
+            if lines > 60 or parameters > 8:
+                offenders.append(f"{place} {node.name}: {lines} lines, {parameters} parameters")
+    assert not offenders, "\n".join(offenders)
+
+
+def test_nothing_is_checked_by_an_assert_that_python_may_leave_out():
+    offenders = [place for place, node in package_nodes() if isinstance(node, ast.Assert)]
+    assert not offenders, "raise CourseError, or narrow the type: " + ", ".join(offenders)
