@@ -14,8 +14,6 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -26,7 +24,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from common import peak_memory_gib
 from PIL import Image
+
+from brainssl_utils.compute.machine import available_cores
 
 SIDE = 96
 CHANGES = ("resize", "jpeg", "crop", "gamma", "flip")
@@ -132,7 +133,7 @@ def measure(path: Path) -> dict[str, object]:
     start, busy = time.perf_counter(), time.process_time()
     found = find_groups(images, [str(i) for i in range(len(images))])
     seconds, busy = time.perf_counter() - start, time.process_time() - busy
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    peak = peak_memory_gib()
     links = found.links[found.links["value"] >= 0.98]
     own = np.full(truth.max() + 1, -1)
     own[truth[kind == "original"]] = found.group[kind == "original"]
@@ -184,7 +185,7 @@ def main() -> None:
     print(pd.DataFrame(list(table["recall"]), index=table["images"]).to_string())
     # Processor time, unlike the clock, hardly depends on what else the machine is doing.
     slope = float(np.polyfit(np.log(table["images"]), np.log(table["cpu_seconds"]), 1)[0]) if len(table) > 1 else None
-    print(f"processor time grows as N^{slope:.2f};" if slope else "", f"{len(os.sched_getaffinity(0))} cores")
+    print(f"processor time grows as N^{slope:.2f};" if slope else "", f"{available_cores()} cores")
     if arguments.out:
         arguments.out.write_text(json.dumps({"rows": rows, "exponent": slope}, indent=1) + "\n")
 

@@ -8,7 +8,6 @@ Views a second count images sent through the encoder and trained on. The first s
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
 import tempfile
@@ -23,9 +22,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from common import peak_memory_gib
 from torch import Tensor, nn
-
-from brainssl_utils.compute.machine import peak_memory
 
 Result = dict[str, Any]
 
@@ -265,7 +263,7 @@ def main() -> None:
     """Run the variant named on the command line."""
     options = json.loads(sys.argv[1])
     result = VARIANTS[options.pop("variant")](**options)
-    result["peak_gib"] = (peak_memory() or math.nan) / 2**30
+    result["peak_gib"] = peak_memory_gib()
     print(json.dumps(result))
 
 

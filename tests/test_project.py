@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import json
 import re
+import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -141,4 +143,67 @@ def test_hooks_are_local_and_name_installed_tools():
     assert {repository["repo"] for repository in config["repos"]} == {"local"}
     tools = {hook["entry"].split()[0] for repository in config["repos"] for hook in repository["hooks"]}
     assert tools == {"ruff", "nbstripout", "mypy"}
-    assert all((Path(sys.executable).parent / tool).exists() for tool in tools)
+    assert all(shutil.which(tool, path=sysconfig.get_path("scripts")) for tool in tools)
+
+
+def test_continuous_integration_runs_our_tools_on_three_systems_and_three_pythons():
+    workflow = yaml.safe_load((ROOT / ".github/workflows/tests.yml").read_text(encoding="utf-8"))
+    [job] = workflow["jobs"].values()
+    matrix = job["strategy"]["matrix"]
+    assert [system.split("-")[0] for system in matrix["system"]] == ["ubuntu", "macos", "windows"]
+    assert matrix["python"] == ["3.11", "3.12", "3.13"]
+    assert all(Version(python) in SpecifierSet(pyproject()["requires-python"]) for python in matrix["python"])
+    assert not job["strategy"]["fail-fast"]
+    commands = [step["run"].split() for step in job["steps"] if "run" in step]
+    called = [words[2] if words[:2] == ["python", "-m"] else words[0] for words in commands]
+    assert called == ["pip", "pip", "ruff", "ruff", "nbstripout", "mypy", "lint-imports", "pytest"]
+    assert all(shutil.which(tool, path=sysconfig.get_path("scripts")) for tool in called)
+    steps = (ROOT / "Makefile").read_text(encoding="utf-8").partition("\nlint:")[2].partition("\n\n")[0]
+    made = [line.strip().removeprefix("$(BIN)/") for line in steps.splitlines()[1:]]
+    assert [" ".join(words) for words in commands[2:-1]] == made, "the checks that `make lint` makes"
+    named = [word for words in commands for word in words if word.endswith(".txt")]
+    named += job["steps"][1]["with"]["cache-dependency-path"].split()
+    assert all((ROOT / name).is_file() for name in named)
+
+
+def test_no_file_needs_a_module_that_windows_lacks():
+    folders = ("brainssl_utils", "benchmarks", "data_scripts", "docs", "tests")
+    for path in (path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))):
+        names = set()
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:  # at its top: inside a function it can be guarded
+            if isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                names.add(str(node.module))
+        assert not names & {"fcntl", "grp", "pwd", "resource", "termios"}, path
+
+
+def package_nodes() -> list[tuple[str, ast.AST]]:
+    """(file:line, node) of every function and statement of the package."""
+    found = []
+    for path in sorted((ROOT / "brainssl_utils").rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        nodes = [node for node in ast.walk(tree) if isinstance(node, ast.stmt)]
+        found += [(f"{path.relative_to(ROOT).as_posix()}:{node.lineno}", node) for node in nodes]
+    return found
+
+
+def test_no_function_is_longer_than_60_lines_or_takes_more_than_8_parameters():
+    """From `def` to the last line; `self` and `cls` do not count, `*args` and `**options` count as one each."""
+    offenders = []
+    for place, node in package_nodes():
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            lines = node.end_lineno - node.lineno + 1
+            taken = node.args
+            names = [
+                a.arg for a in (*taken.posonlyargs, *taken.args, taken.vararg, *taken.kwonlyargs, taken.kwarg) if a
+            ]
+            parameters = len(names) - (names[:1] in (["self"], ["cls"]))
+            if lines > 60 or parameters > 8:
+                offenders.append(f"{place} {node.name}: {lines} lines, {parameters} parameters")
+    assert not offenders, "\n".join(offenders)
+
+
+def test_nothing_is_checked_by_an_assert_that_python_may_leave_out():
+    offenders = [place for place, node in package_nodes() if isinstance(node, ast.Assert)]
+    assert not offenders, "raise CourseError, or narrow the type: " + ", ".join(offenders)

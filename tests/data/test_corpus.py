@@ -478,7 +478,7 @@ def test_the_archives_merge_into_the_papers_7671_images(
 def test_merge_script_writes_the_corpus_in_plain_formats(scans: Path, cache: Path, tmp_path: Path) -> None:
     put(scans, "glioma_tumor/notes.txt", b"patient list")
     command = [sys.executable, str(ROOT / "data_scripts/merge_datasets.py")]
-    environment = {"BRAINSSL_CACHE": str(cache), "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "BRAINSSL_CACHE": str(cache), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [*command, str(scans), "--out", str(tmp_path / "merged")], env=environment, capture_output=True, text=True
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from brainssl_utils.data.phantoms.anatomy import Head, canonical_head
 from brainssl_utils.data.phantoms.lesions import lesion_distance
 from brainssl_utils.data.phantoms.patients import PLANES, TUMOURS, draw_patient, plane_points, render_slice
 from brainssl_utils.data.phantoms.plan import CLASSES, COUNTS, SOURCES, class_counts, plan_files
-from brainssl_utils.data.phantoms.write import crop_to_head, write_phantoms
+from brainssl_utils.data.phantoms.write import VERSION, crop_to_head, write_phantoms
 from brainssl_utils.errors import CourseError
 
 N_FILES = 120
@@ -65,6 +66,28 @@ def test_the_same_seed_gives_the_same_bytes_with_any_number_of_workers(tmp_path:
     one = write_phantoms(tmp_path / "one", n_files=60, seed=5, workers=1)
     three = write_phantoms(tmp_path / "three", n_files=60, seed=5, workers=3)
     assert digests(one) == digests(three)
+
+
+def test_whoever_changes_files_or_pictures_raises_the_version(manifest: pd.DataFrame, head: Head) -> None:
+    """What version 3 draws. Other numbers here: raise VERSION in `phantoms/write.py`, then store the new ones.
+
+    Pictures are compared before JPEG, whose bytes depend on Pillow's libjpeg, and by mean and spread, which other
+    processors' rounding of single pixels does not move by more than the tolerance.
+    """
+    listing = manifest.drop(columns="source").to_csv(index=False, lineterminator="\n")
+    made = [
+        [(picture.mean(), picture.std()) for picture in (render_slice(patient, head, plane) for plane in PLANES)]
+        for patient in (draw_patient(0, index, class_name, head) for index, class_name in enumerate(CLASSES))
+    ]
+    stored = [
+        [(74.14, 66.42), (73.56, 66.16), (79.16, 66.37)],
+        [(65.22, 64.57), (52.45, 62.92), (58.01, 61.70)],
+        [(29.11, 35.47), (29.64, 36.55), (29.59, 36.94)],
+        [(28.45, 37.68), (30.39, 38.75), (44.76, 38.11)],
+    ]
+    assert VERSION == 3, "new version: store the new numbers in this test"
+    assert hashlib.sha256(listing.encode()).hexdigest()[:16] == "f227388efa0d08ed"
+    np.testing.assert_allclose(made, stored, rtol=0, atol=0.02)
 
 
 def test_another_seed_gives_other_pictures(folder: Path, tmp_path: Path) -> None:
@@ -243,5 +266,46 @@ def test_an_interrupted_run_leaves_nothing_behind(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr("brainssl_utils.data.phantoms.write.render_slice", fail)
     with pytest.raises(OSError, match="disk full"):
+        write_phantoms(tmp_path / "set", n_files=60)
+    assert list(tmp_path.iterdir()) == []
+
+
+def replaced_as_on_windows(source: Path, target: Path) -> None:
+    if target.exists():
+        raise PermissionError(13, "Access is denied", str(target))
+    source.rename(target)
+
+
+def test_an_empty_folder_is_filled_where_nothing_may_be_moved_onto_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("brainssl_utils.data.phantoms.write.os.replace", replaced_as_on_windows)
+    (tmp_path / "set").mkdir()
+    assert len(list(write_phantoms(tmp_path / "set", n_files=60).rglob("*.jpg"))) == 60
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_of_two_processes_the_slower_keeps_the_set_of_the_faster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overtaken(source: Path, target: Path) -> None:
+        shutil.copytree(source, target)
+        replaced_as_on_windows(source, target)
+
+    monkeypatch.setattr("brainssl_utils.data.phantoms.write._write_patient", lambda *_: None)
+    monkeypatch.setattr("brainssl_utils.data.phantoms.write.os.replace", overtaken)
+    assert (write_phantoms(tmp_path / "set", n_files=60) / "phantoms.json").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_a_set_that_cannot_be_moved_into_place_is_told_with_its_own_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Access is denied")
+
+    monkeypatch.setattr("brainssl_utils.data.phantoms.write._write_patient", lambda *_: None)
+    monkeypatch.setattr("brainssl_utils.data.phantoms.write.os.replace", refuse)
+    with pytest.raises(PermissionError, match="Access is denied"):
         write_phantoms(tmp_path / "set", n_files=60)
     assert list(tmp_path.iterdir()) == []

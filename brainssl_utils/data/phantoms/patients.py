@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
 
-from brainssl_utils.data.phantoms.anatomy import TISSUES, Head, sample, to_depth
+from brainssl_utils.data.phantoms.anatomy import TISSUES, Head
 from brainssl_utils.data.phantoms.lesions import Lesion, draw_centre, draw_lesion, paint
 
 RENDER_SIZE = 192  # px; files are resized from this
@@ -25,96 +26,74 @@ CONTRAST_SHARES = (0.62, 0.24, 0.08, 0.06)
 
 
 @dataclass(frozen=True)
+class Warp:
+    """Smooth map from patient space to canonical space (mm): an affine map and a sum of sine waves."""
+
+    matrix: np.ndarray  # (3, 3)
+    shift: np.ndarray  # (3,) mm
+    waves: np.ndarray  # (k, 3) float32, 1/mm
+    phases: np.ndarray  # (k,) float32
+    amplitudes: np.ndarray  # (k, 3) float32, mm
+
+    def to_canonical(self, points: np.ndarray) -> np.ndarray:
+        """Canonical points of patient points, both (3, ...) mm float32."""
+        flat = points.reshape(3, -1).astype(np.float32)
+        moved = (self.matrix @ flat + self.shift[:, None]).astype(np.float32)
+        return (moved + self.amplitudes.T @ np.sin(self.waves @ flat + self.phases[:, None])).reshape(points.shape)
+
+    def from_canonical(self, target: np.ndarray) -> np.ndarray:
+        """Patient point (3,) whose canonical point is `target` (3,), by fixed-point iteration."""
+        inverse = np.linalg.inv(self.matrix)
+        point = inverse @ (target - self.shift)
+        for _ in range(12):
+            point = point + inverse @ (target - self.to_canonical(point[:, None])[:, 0])
+        return point
+
+
+@dataclass(frozen=True)
 class Patient:
-    """Everything a slice of this patient is rendered from.
+    """Everything a slice of this patient is rendered from."""
 
-    Attributes:
-        matrix, shift: affine map from patient space to canonical space (mm).
-        waves, phases, amplitudes: (k, 3) 1/mm, (k,), (k, 3) mm of the smooth elastic warp.
-        focus: (3,) mm in patient space, the point that slices are taken around (the tumour's centre, if there is one).
-        reach: mm, how far from `focus` slices are taken.
-        contrast: key of `CONTRASTS`; values: brightness of each tissue.
-        bias: (6,) coefficients of the coil's shading; noise: standard deviation (brightness); blur: px; gain, gamma.
-        view: mm, the side of the field of view; lesion: the tumour or None.
-    """
-
-    name: str
     class_name: str
-    seed: tuple[int, ...]
-    matrix: np.ndarray
-    shift: np.ndarray
-    waves: np.ndarray
-    phases: np.ndarray
-    amplitudes: np.ndarray
-    focus: np.ndarray
-    reach: float
-    contrast: str
-    values: np.ndarray
-    bias: np.ndarray
-    noise: float
-    blur: float
+    seed: tuple[int, int]  # of the set, and the patient's number in it
+    warp: Warp
+    contrast: str  # key of `CONTRASTS`
+    values: np.ndarray  # (6,) brightness of each tissue
+    bias: np.ndarray  # (6,) coefficients of the coil's shading
+    noise: float  # standard deviation of the brightness
+    blur: float  # px
     gain: float
     gamma: float
-    view: float
+    view: float  # mm, the side of the field of view
+    focus: np.ndarray  # (3,) mm, the point that slices are taken around: where the tumour is, or would be
+    reach: float  # mm, how far from `focus` slices are taken
     lesion: Lesion | None
-
-
-def _rotation(angles: np.ndarray) -> np.ndarray:
-    """Rotation matrix from three angles (radians) about x, y and z."""
-    matrix = np.eye(3)
-    for axis, angle in enumerate(angles):
-        i, j = [k for k in range(3) if k != axis]
-        turn = np.eye(3)
-        turn[i, i] = turn[j, j] = np.cos(angle)
-        turn[i, j], turn[j, i] = -np.sin(angle), np.sin(angle)
-        matrix = turn @ matrix
-    return matrix
-
-
-def to_canonical(patient: Patient, points: np.ndarray) -> np.ndarray:
-    """Canonical points (3, ...) mm of patient points (3, ...) mm: affine, then the elastic warp."""
-    flat = points.reshape(3, -1).astype(np.float32)
-    warped = (patient.matrix @ flat + patient.shift[:, None]).astype(np.float32)
-    bend = np.sin(patient.waves.astype(np.float32) @ flat + patient.phases.astype(np.float32)[:, None])
-    return (warped + patient.amplitudes.astype(np.float32).T @ bend).reshape(points.shape)
-
-
-def _from_canonical(patient: Patient, target: np.ndarray) -> np.ndarray:
-    """Patient point (3,) whose canonical point is `target` (3,), by fixed-point iteration."""
-    inverse = np.linalg.inv(patient.matrix)
-    point = inverse @ (target - patient.shift)
-    for _ in range(12):
-        point = point + inverse @ (target - to_canonical(patient, point[:, None])[:, 0])
-    return point
 
 
 def draw_patient(seed: int, index: int, class_name: str, head: Head) -> Patient:
     """Patient number `index` of the set `seed`; the same numbers give the same patient in any process."""
     rng = np.random.default_rng((seed, index))
     scale = rng.normal(1.0, 0.035, 3) * rng.normal(1.0, 0.02)
-    matrix = np.diag(1 / scale) @ _rotation(np.radians(rng.normal(0, (4, 3, 4))))
-    lengths = np.exp(rng.uniform(np.log(28), np.log(120), 14))  # mm, wavelengths
+    turn = Rotation.from_euler("xyz", rng.normal(0, (4, 3, 4)) * (1, -1, 1), degrees=True)
+    lengths = np.exp(rng.uniform(np.log(28), np.log(120), 14))[:, None]  # mm, wavelengths
     directions = rng.normal(size=(14, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    amplitudes = rng.normal(size=(14, 3)) * 0.012 * lengths[:, None]
+    amplitudes = rng.normal(size=(14, 3)) * 0.012 * lengths
     contrast = str(rng.choice(list(CONTRASTS), p=CONTRAST_SHARES))
     values = np.clip(np.array(CONTRASTS[contrast]) * rng.normal(1, 0.07, len(TISSUES)), 0.03, 1)
     # A patient without tumour is imaged at the levels at which the others are, or the level would give the class away.
-    level = class_name if class_name in TUMOURS else str(rng.choice(TUMOURS))
-    patient = Patient(
-        name=f"p{index:04d}", class_name=class_name, seed=(seed, index), matrix=matrix, shift=rng.normal(0, 2, 3),
-        waves=directions * (2 * np.pi / lengths)[:, None], phases=rng.uniform(0, 2 * np.pi, 14), amplitudes=amplitudes,
-        focus=np.zeros(3), reach=0.0, contrast=contrast, values=values,
-        bias=rng.normal(0, 1, 6) * rng.uniform(0.02, 0.09),
-        noise=float(rng.uniform(0.005, 0.025)), blur=float(rng.uniform(0.3, 0.9)), gain=float(rng.uniform(0.85, 1.12)),
-        gamma=float(np.exp(rng.normal(0, 0.1))), view=float(rng.uniform(220, 242)), lesion=None,
-    )  # fmt: skip
-    centre = _from_canonical(patient, draw_centre(level, head, rng))
-    middle = _from_canonical(patient, np.array([0.0, -20.0, 12.0]))
-    inward = (middle - centre) / max(float(np.linalg.norm(middle - centre)), 1.0)
-    lesion = draw_lesion(level, centre, inward, rng)
-    fields = {**patient.__dict__, "focus": lesion.centre, "reach": 0.55 * lesion.radius}
-    return Patient(**{**fields, "lesion": lesion if class_name in TUMOURS else None})
+    kind = class_name if class_name in TUMOURS else str(rng.choice(TUMOURS))
+    shift, phases = rng.normal(0, 2, 3), rng.uniform(0, 2 * np.pi, 14)
+    bends = (part.astype(np.float32) for part in (directions * (2 * np.pi / lengths), phases, amplitudes))
+    warp = Warp(np.diag(1 / scale) @ turn.as_matrix(), shift, *bends)
+    bias = rng.normal(0, 1, 6) * rng.uniform(0.02, 0.09)
+    noise, blur, gain = rng.uniform((0.005, 0.3, 0.85), (0.025, 0.9, 1.12)).tolist()
+    gamma, view = float(np.exp(rng.normal(0, 0.1))), rng.uniform(220, 242)
+    centre = warp.from_canonical(draw_centre(kind, head, rng))
+    inward = warp.from_canonical(np.array([0.0, -20.0, 12.0])) - centre
+    lesion = draw_lesion(kind, centre, inward / max(np.linalg.norm(inward), 1.0), rng)
+    place = (lesion.centre, 0.55 * lesion.radius, lesion if class_name in TUMOURS else None)
+    return Patient(class_name, (seed, index), warp, contrast, values, bias, noise, blur, gain, gamma, view, *place)
 
 
 def _slice_generator(patient: Patient, plane: str, offset: float) -> np.random.Generator:
@@ -122,17 +101,16 @@ def _slice_generator(patient: Patient, plane: str, offset: float) -> np.random.G
 
 
 def plane_points(patient: Patient, plane: str, offset: float) -> np.ndarray:
-    """Patient-space points (3, 192, 192) mm of the pixels of a slice `offset` mm from the focus; row 0 is up or front."""
-    half = patient.view / 2
-    steps = np.linspace(-half, half, RENDER_SIZE, dtype=np.float32)
+    """Patient-space points (3, 192, 192) mm of a slice's pixels, `offset` mm from the focus; row 0 is up or front."""
+    steps = np.linspace(-patient.view / 2, patient.view / 2, RENDER_SIZE, dtype=np.float32)
     rows, cols = np.meshgrid(-steps, steps, indexing="ij")
     sway = _slice_generator(patient, plane, offset).normal(0, 2.5, 2)
-    level = patient.focus + offset
+    x, y, z = (np.full_like(rows, level) for level in patient.focus + offset)
     if plane == "axial":
-        return np.stack([cols + sway[0], rows - 8 + sway[1], np.full_like(rows, level[2])])
+        return np.stack([cols + sway[0], rows - 8 + sway[1], z])
     if plane == "coronal":
-        return np.stack([cols + sway[0], np.full_like(rows, level[1]), rows - 10 + sway[1]])
-    return np.stack([np.full_like(rows, level[0]), -cols - 2 + sway[0], rows - 10 + sway[1]])
+        return np.stack([cols + sway[0], y, rows - 10 + sway[1]])
+    return np.stack([x, -cols - 2 + sway[0], rows - 10 + sway[1]])
 
 
 def _scanner(patient: Patient, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -148,20 +126,15 @@ def _scanner(patient: Patient, picture: np.ndarray, rng: np.random.Generator) ->
 
 
 def render_slice(patient: Patient, head: Head, plane: str, offset: float = 0.0, with_lesion: bool = True) -> np.ndarray:
-    """One slice, (192, 192) uint8.
+    """One slice, (192, 192) uint8, `offset` mm from the patient's focus along the plane's normal.
 
-    Args:
-        patient: whom to image.
-        head: the canonical head.
-        plane: "axial", "coronal" or "sagittal".
-        offset: mm from the patient's focus, along the plane's normal.
-        with_lesion: False leaves the tumour out and everything else, noise included, the same.
+    `with_lesion=False` leaves the tumour out and everything else, noise included, the same.
     """
     points = plane_points(patient, plane, offset)
-    canonical = to_canonical(patient, points)
-    tissue = {name: sample(head.tissues[name], canonical) / 255 for name in TISSUES}
+    canonical = patient.warp.to_canonical(points)
+    tissue = head.tissues_at(canonical)
     picture = sum(value * tissue[name] for name, value in zip(TISSUES, patient.values))
     if patient.lesion is not None and with_lesion:
-        depth = to_depth(sample(head.depth, canonical))
-        picture = paint(patient.lesion, picture, points, tissue, depth, patient.contrast, float(patient.values[0]))
+        depth, grey = head.depth_at(canonical), float(patient.values[0])
+        picture = paint(patient.lesion, picture, points, tissue, depth, patient.contrast, grey)
     return _scanner(patient, picture, _slice_generator(patient, plane, offset).spawn(1)[0])

@@ -1,8 +1,7 @@
 """Phantoms: realistic but synthetic brain slices with tumours, the course's data when no archive is at hand.
 
-Three folders in the layouts of the three archives that the paper merges, with their overlaps, and a manifest that says
-what no real archive does: the patient, the plane, and which file is a copy of which. Synthetic, for practice only:
-accuracies on phantoms say nothing about patients and never stand beside published ones.
+Three folders laid out as the archives that the paper merges, and a manifest that says what none of those does: the
+patient, the plane, and which file is a copy of which. Accuracies on phantoms say nothing about patients.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import shutil
 import uuid
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,6 @@ from brainssl_utils.errors import CourseError
 
 VERSION = 3  # raised whenever the same arguments give other bytes
 MARKER = "phantoms.json"
-COLUMNS = ["source", "path", "patient", "plane", "class", "copy_of", "change"]
 
 
 def crop_to_head(image: Image.Image, margin: float) -> Image.Image:
@@ -35,14 +34,11 @@ def crop_to_head(image: Image.Image, margin: float) -> Image.Image:
     pixels = np.asarray(image.convert("L"))
     bright = pixels > max(40, 0.25 * np.percentile(pixels, 99))
     rows, cols = (np.flatnonzero(bright.mean(axis=axis) > 0.02) for axis in (1, 0))
-    if not len(rows) or not len(cols):
+    if not rows.size or not cols.size:
         return image
-    height, width = rows[-1] - rows[0], cols[-1] - cols[0]
-    left, top = cols[0] - margin * width, rows[0] - margin * height
-    right, bottom = cols[-1] + 1 + margin * width, rows[-1] + 1 + margin * height
-    return image.crop(
-        (max(0, int(left)), max(0, int(top)), min(image.width, int(right)), min(image.height, int(bottom)))
-    )
+    x, y = margin * (cols[-1] - cols[0]), margin * (rows[-1] - rows[0])
+    box = (cols[0] - x, rows[0] - y, cols[-1] + 1 + x, rows[-1] + 1 + y)
+    return image.crop(np.clip(box, 0, image.size * 2).astype(int).tolist())
 
 
 def _stretch(image: Image.Image) -> Image.Image:
@@ -52,31 +48,23 @@ def _stretch(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.clip((pixels - low) * 255 / max(high - low, 1), 0, 255).astype(np.uint8))
 
 
-def _change(content: bytes, changes: tuple[str, ...]) -> bytes:
-    """JPEG bytes of a copy: `changes` applied in order to the JPEG `content`."""
-    if changes == ("exact",):
-        return content
-    image: Image.Image = Image.open(io.BytesIO(content))
+def _jpeg(image: Image.Image, *changes: str) -> bytes:
+    """JPEG bytes of a picture after `changes` ("resize-0.71", "jpeg-80", ...) are made to it in order."""
     quality = 90
     for change in changes:
         kind, _, amount = change.partition("-")
         if kind == "jpeg":
             quality = int(amount)
         elif kind == "resize":
-            size = (round(image.width * float(amount)), round(image.height * float(amount)))
-            image = image.resize(size, Image.Resampling.BICUBIC)
+            image = image.resize((round(image.width * float(amount)), round(image.height * float(amount))))
         elif kind == "fit":
-            image = image.convert("L").resize((int(amount), int(amount)), Image.Resampling.BICUBIC)
+            image = image.convert("L").resize((int(amount), int(amount)))
         elif kind == "crop":
             image = crop_to_head(image, float(amount))
         elif kind == "stretch":
             image = _stretch(image)
         else:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    return _jpeg(image, quality)
-
-
-def _jpeg(image: Image.Image, quality: int) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
@@ -85,23 +73,17 @@ def _jpeg(image: Image.Image, quality: int) -> bytes:
 def _original(pixels: np.ndarray, source: str, rng: np.random.Generator) -> bytes:
     """JPEG bytes of a rendered slice (S, S) uint8 in the form of its source."""
     image = Image.fromarray(pixels)
-    quality = int(rng.integers(75, 96))
+    quality = f"jpeg-{rng.integers(75, 96)}"
     if source == "phantom-a":
-        return _jpeg(image.resize((224, 224), Image.Resampling.BICUBIC), quality)
+        return _jpeg(image, "fit-224", quality)
     if source == "phantom-c":
-        image = _stretch(crop_to_head(image, float(rng.uniform(0.0, 0.08))))
-        return _jpeg(image.resize((256, 256), Image.Resampling.BICUBIC), quality)
+        return _jpeg(image, f"crop-{rng.uniform(0.0, 0.08)}", "stretch", "fit-256", quality)
     side = int(rng.choice([512, 256, int(rng.integers(180, 420))], p=[0.2, 0.2, 0.6]))
     if side not in (256, 512):  # images from the web: trimmed by hand on one pair of sides
         trim = int(rng.uniform(0, 0.07) * image.width)
-        box = (
-            (trim, 0, image.width - trim, image.height)
-            if rng.random() < 0.5
-            else (0, trim, image.width, image.height - trim)
-        )
-        image = image.crop(box)
-    size = (round(side * image.width / pixels.shape[1]), round(side * image.height / pixels.shape[0]))
-    image = image.resize(size, Image.Resampling.BICUBIC)
+        x, y = (trim, 0) if rng.random() < 0.5 else (0, trim)
+        image = image.crop((x, y, image.width - x, image.height - y))
+    image = image.resize((round(side * image.width / len(pixels)), round(side * image.height / len(pixels))))
     return _jpeg(image.convert("RGB") if rng.random() < 0.5 else image, quality)
 
 
@@ -113,46 +95,40 @@ def _write_patient(folder: Path, files: list[PlannedFile], seed: int, head: Head
     rng = np.random.default_rng((seed, files[0].patient, 1))
     written: dict[str, bytes] = {}
     for file in sorted(files, key=lambda f: (f.copy_of is not None, f.path)):
-        if file.copy_of is None:
-            pixels = render_slice(patient, head, file.plane, file.position * patient.reach)
-            content = written[file.path] = _original(pixels, file.source, rng)
+        if file.copy_of:
+            content = written[file.copy_of.path]
+            if file.changes != ("exact",):
+                content = _jpeg(Image.open(io.BytesIO(content)), *file.changes)
         else:
-            content = _change(written[file.copy_of.path], file.changes)
+            pixels = render_slice(patient, head, file.plane, file.position * patient.reach)
+            content = _original(pixels, file.source, rng)
+        written[file.path] = content
         path = folder / file.path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
 
 
 def _manifest(files: list[PlannedFile]) -> pd.DataFrame:
-    rows = [
-        (
-            f.source,
-            f.path,
-            f"p{f.patient:04d}",
-            f.plane,
-            f.class_name,
-            f.copy_of.path if f.copy_of else "",
-            "+".join(f.changes),
-        )
-        for f in files
-    ]
-    return pd.DataFrame(rows, columns=COLUMNS).sort_values("path", ignore_index=True)
+    columns = {
+        "source": [file.source for file in files],
+        "path": [file.path for file in files],
+        "patient": [f"p{file.patient:04d}" for file in files],
+        "plane": [file.plane for file in files],
+        "class": [file.class_name for file in files],
+        "copy_of": [file.copy_of.path if file.copy_of else "" for file in files],
+        "change": ["+".join(file.changes) for file in files],
+    }
+    return pd.DataFrame(columns).sort_values("path", ignore_index=True)
 
 
 def _is_finished(out_dir: Path, settings: dict[str, int]) -> bool:
-    """Whether `out_dir` already holds this very set.
-
-    Raises:
-        CourseError: it holds something else, which is left alone.
-    """
+    """Whether `out_dir` holds this very set; a CourseError where it holds something else, which is left alone."""
     marker = out_dir / MARKER
     if marker.is_file():
         found = json.loads(marker.read_text(encoding="utf-8"))
         if found == settings:
             return True
-        raise CourseError(
-            f"{out_dir} holds phantoms made with {found}, not {settings}. Choose another folder or delete it."
-        )
+        raise CourseError(f"{out_dir} holds phantoms made with {found}, not {settings}. Choose another folder.")
     if out_dir.is_file() or (out_dir.is_dir() and any(out_dir.iterdir())):
         raise CourseError(f"{out_dir} exists and is not a folder of phantoms. Choose a new or empty folder for them.")
     return False
@@ -162,15 +138,12 @@ def write_phantoms(out_dir: str | Path, n_files: int = 1500, seed: int = 0, work
     """Write a set of phantoms; a finished set with the same arguments is found and kept.
 
     Args:
-        out_dir: new or empty folder. It receives `phantom-a`, `phantom-b`, `phantom-c` (JPEG files laid out as
-            in the three archives), `manifest.csv` (one row a file: source, path, patient, plane, class, copy_of, change;
-            paths relative to `out_dir`) and `phantoms.json`, the mark of a finished set.
+        out_dir: new or empty folder; it is returned. It receives `phantom-a`, `phantom-b`, `phantom-c` (JPEG files laid
+            out as in the three archives), `manifest.csv` (one row a file, paths relative to `out_dir`) and
+            `phantoms.json`, the mark of a finished set.
         n_files: files in all, 60 or more.
         seed: the same seed gives the same bytes, whatever the number of workers.
         workers: threads; by default one a core, four at most.
-
-    Returns:
-        `out_dir` as a Path.
 
     Raises:
         CourseError: fewer than 60 files, a negative seed, or a folder that holds something else.
@@ -201,9 +174,9 @@ def write_phantoms(out_dir: str | Path, n_files: int = 1500, seed: int = 0, work
 
 def _move_into_place(temporary: Path, out_dir: Path, settings: dict[str, int]) -> None:
     try:
-        os.replace(temporary, out_dir)  # onto an empty folder too, except on Windows
-    except OSError:
-        if _is_finished(out_dir, settings):  # another process was faster, with the same bytes
-            return
-        out_dir.rmdir()
+        with suppress(FileNotFoundError):
+            out_dir.rmdir()  # an empty folder: Windows moves nothing onto a folder that exists
         os.replace(temporary, out_dir)
+    except OSError:
+        if not _is_finished(out_dir, settings):
+            raise  # else another process was faster, with the same bytes
