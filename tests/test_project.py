@@ -124,9 +124,11 @@ def test_import_is_silent_light_and_opens_no_connection():
 
 def test_every_lazy_name_resolves():
     import brainssl_utils
+    from brainssl_utils import evaluation
 
-    for name in brainssl_utils.__all__:
-        assert getattr(brainssl_utils, name) is not None
+    for package in (brainssl_utils, evaluation):
+        for name in package.__all__:
+            assert getattr(package, name) is not None
     with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
         brainssl_utils.nonsense  # noqa: B018
 
