@@ -5,6 +5,7 @@ Inputs are float images (B, 1, S, S) in 0..1; encoders give features (B, out_dim
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import torch
@@ -76,13 +77,21 @@ class PaperEncoder(Encoder):
     16, 32 and 64 filters; (B, 1, S, S) -> (B, 64 * (S/8)^2), 9216 features at 96 pixels. ReLU follows each convolution;
     where pooling comes next it is done first, which gives the same numbers (both are monotone) from a quarter of the work.
 
+    Args:
+        image_size: side of the images, pixels.
+        widths: filters of each stage.
+        dense_widths: fully connected layers after the flattening, each with ReLU; the study sends its features through
+            three, of widths it does not give. () leaves the features flat.
+
     Raises:
         CourseError: the image size is no multiple of 8 (of 2 for each of `widths`), or a width is not a whole number from 1.
     """
 
     name = "paper"
 
-    def __init__(self, image_size: int = 96, widths: Sequence[int] = (16, 32, 64)) -> None:
+    def __init__(
+        self, image_size: int = 96, widths: Sequence[int] = (16, 32, 64), dense_widths: Sequence[int] = ()
+    ) -> None:
         super().__init__()
         check_widths(widths, least=1)
         self.image_size = image_size
@@ -95,10 +104,15 @@ class PaperEncoder(Encoder):
         side = image_size // 2 ** len(widths)
         self.map_shape = (widths[-1], side, side)
         self.out_dim = widths[-1] * side**2
+        self.dense = nn.Sequential()
+        if dense_widths:
+            self.dense = dense(self.out_dim, dense_widths, last_relu=True)
+            self.out_dim = dense_widths[-1]
+            self.name = f"paper+{'-'.join(map(str, dense_widths))}"
         initialise(self)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.maps(images).flatten(1)
+        return self.dense(self.maps(images).flatten(1))
 
 
 class ReferenceEncoder(Encoder):
@@ -133,13 +147,20 @@ ENCODERS: dict[str, type[PaperEncoder | ReferenceEncoder]] = {"paper": PaperEnco
 
 
 def make_encoder(name: str, image_size: int = 96) -> Encoder:
-    """Return the encoder called "paper" or "reference", freshly initialised.
+    """Return the encoder called `name`, freshly initialised.
+
+    Args:
+        name: "paper", "reference", or "paper+256-128-64": the paper's with dense layers of these widths behind it.
+        image_size: side of the images, pixels.
 
     Raises:
         CourseError: no encoder has that name, or it does not take images of that size.
     """
-    if not isinstance(name, str) or name not in ENCODERS:
-        raise CourseError(f"unknown encoder {name!r}. Choose one of: {', '.join(ENCODERS)}.")
+    base, _, widths = name.partition("+") if isinstance(name, str) else ("", "", "")
+    if base == "paper" and re.fullmatch(r"[0-9]+(-[0-9]+)*", widths):
+        return PaperEncoder(image_size, dense_widths=tuple(map(int, widths.split("-"))))
+    if name not in ENCODERS:
+        raise CourseError(f"unknown encoder {name!r}. Choose one of: {', '.join(ENCODERS)}, or paper+256-128-64.")
     return ENCODERS[name](image_size)
 
 

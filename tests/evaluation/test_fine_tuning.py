@@ -240,5 +240,5 @@ def test_single_settings_can_be_given_by_name() -> None:
     by_name = fine_tune(TinyEncoder(), corpus, split, split.train, steps=3, seed=2)
     by_settings = fine_tune(TinyEncoder(), corpus, split, split.train, FineTuning(steps=3, seed=2))
     assert by_name.report == by_settings.report
-    with pytest.raises(CourseError, match="no setting step. It has: steps"):
+    with pytest.raises(CourseError, match=r"no setting step\. It has: steps"):
         fine_tune(TinyEncoder(), corpus, split, split.train, step=3)
