@@ -19,7 +19,7 @@ from rattler import MatchSpec
 
 ROOT = Path(__file__).parents[1]
 CONDA_NAMES = {"pytorch": "torch"}  # conda's name: PyPI's name
-HEAVY = "torch torchvision pytorch_lightning lightly sklearn faiss imagehash nilearn h5py matplotlib seaborn pandas"
+HEAVY = "torch torchvision pytorch_lightning lightly sklearn faiss nilearn h5py matplotlib seaborn pandas"
 
 
 def pyproject() -> dict:

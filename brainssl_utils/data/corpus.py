@@ -158,17 +158,16 @@ def resize_area(images: np.ndarray, size: int) -> np.ndarray:
     Partly covered pixels count with the covered part; for whole-number factors this is plain block averaging. When
     enlarging, new pixels take the value of the pixel they lie in, mixed where they straddle two.
     """
-    rows, columns = area_weights(images.shape[2], size), area_weights(images.shape[3], size)
+
+    def weights(old: int) -> np.ndarray:
+        """(size, old) float32: the share of each old pixel in each new one; rows sum to 1."""
+        edges, pixels = np.linspace(0.0, old, size + 1), np.arange(old)
+        overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
+        return (np.clip(overlap, 0.0, None) * (size / old)).astype(np.float32)
+
+    rows, columns = weights(images.shape[2]), weights(images.shape[3])
     out = np.empty((len(images), 1, size, size), dtype=np.uint8)
     for start in range(0, len(images), _AREA_CHUNK):
         part = images[start : start + _AREA_CHUNK, 0].astype(np.float32)
         out[start : start + _AREA_CHUNK, 0] = np.rint(rows @ part @ columns.T)
     return out
-
-
-def area_weights(old: int, new: int) -> np.ndarray:
-    """(new, old) float32 matrix whose row i holds the share of each old pixel in new pixel i; rows sum to 1."""
-    edges = np.linspace(0.0, old, new + 1)
-    pixels = np.arange(old)
-    overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
-    return (np.clip(overlap, 0.0, None) * (new / old)).astype(np.float32)

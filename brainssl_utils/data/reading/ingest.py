@@ -45,10 +45,9 @@ def ingest(
         The images, a (N, 1, size, size) uint8 array, and a table of the files, row for row.
     """
     reader = _Reader(gathered.items, size)
-    reader.read_all(listing.root, threads, progress)
+    outcomes = reader.read_all(listing.root, threads, progress)
     kept, rows = [], []
-    for row, item in enumerate(gathered.items):
-        read = reader.outcome(row)
+    for row, (item, read) in enumerate(zip(gathered.items, outcomes)):
         if isinstance(read, Unreadable):
             problems.append(Problem(item.source, item.path, str(read), "skipped"))
             continue
@@ -78,56 +77,51 @@ class _Reader:
     def __init__(self, items: Sequence[Item], size: int) -> None:
         self.items = items
         self.images = np.zeros((len(items), 1, size, size), dtype=np.uint8)
-        self._outcomes: list[_Read | Unreadable] = [Unreadable("not read")] * len(items)
         self._first: dict[tuple[str, bool], int] = {}  # the row that decodes a content
-        self._same: dict[int, int] = {}  # rows whose content another row decodes
 
-    def read_all(self, root: Path, threads: int, progress: bool) -> None:
-        """Read archive by archive, so that one is open at a time."""
+    def read_all(self, root: Path, threads: int, progress: bool) -> list[_Read | Unreadable]:
+        """Return what became of each file; one archive after the other is open."""
         places = defaultdict(list)
         for row, item in enumerate(self.items):
             places[item.entry.place].append(row)
-        bar = tqdm(
-            total=len(self.items), desc="reading images", unit="img", file=sys.stdout, disable=not progress, mininterval=0.5
-        )  # fmt: skip
+        found: dict[int, _Read | Unreadable] = {}
+        same: dict[int, int] = {}
+        bar = tqdm(total=len(self.items), desc="reading images", unit="img", file=sys.stdout, disable=not progress)
         pool = ThreadPoolExecutor(threads)
         with bar, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow on odd files: what becomes of each is reported in `problems`
             try:
                 for place, rows in places.items():
-                    self._read_place(root, place, rows, pool, bar)
+                    try:
+                        with open_place(root, place) as opened:
+                            for row, outcome in zip(rows, pool.map(partial(self._read, opened), rows)):
+                                if isinstance(outcome, int):
+                                    same[row] = outcome
+                                else:
+                                    found[row] = outcome
+                                bar.update()
+                    except Unreadable as error:  # an archive that can no longer be opened
+                        found.update(dict.fromkeys(rows, error))
             finally:
                 pool.shutdown(cancel_futures=True)  # Ctrl-C would otherwise wait for every file
-        for row, first in self._same.items():
-            self.images[row] = self.images[first]
+        for row, first in same.items():
+            self.images[row], found[row] = self.images[first], found[first]
+        return [found[row] for row in range(len(self.items))]
 
-    def outcome(self, row: int) -> _Read | Unreadable:
-        """What became of a file."""
-        return self._outcomes[self._same.get(row, row)]
-
-    def _read_place(self, root: Path, place: str, rows: list[int], pool: ThreadPoolExecutor, bar: tqdm) -> None:
-        try:
-            with open_place(root, place) as opened:
-                for _ in pool.map(partial(self._read, opened), rows):
-                    bar.update()
-        except Unreadable as error:  # an archive that can no longer be opened
-            for row in rows:
-                self._outcomes[row] = error
-
-    def _read(self, opened: zipfile.ZipFile | Path, row: int) -> None:
-        item = self.items[row]
+    def _read(self, opened: zipfile.ZipFile | Path, row: int) -> _Read | Unreadable | int:
+        """Read one file; the number of another row is returned where that one decodes the same content."""
+        item, size = self.items[row], self.images.shape[-1]
         try:
             data = read_entry(opened, item.entry)
             sha256 = hashlib.sha256(data).hexdigest()
             first = self._first.setdefault((sha256, item.class_name is None), row)
             if first != row:
-                self._same[row] = first
-                return
-            picture, class_name, patient = _decoded(item, data, self.images.shape[-1])
-            self.images[row, 0] = picture.square(self.images.shape[-1])
-            self._outcomes[row] = _Read(sha256, picture.width, picture.height, picture.note, class_name, patient)
+                return first
+            picture, class_name, patient = _decoded(item, data, size)
         except Unreadable as error:
-            self._outcomes[row] = error
+            return error
+        self.images[row, 0] = picture.square(size)
+        return _Read(sha256, picture.width, picture.height, picture.note, class_name, patient)
 
 
 def _decoded(item: Item, data: bytes, size: int) -> tuple[Decoded, str, str]:
