@@ -22,7 +22,7 @@ from brainssl_utils.data.corpus import Corpus
 from brainssl_utils.data.loading import load_corpus
 from brainssl_utils.data.phantoms.word import phantom_files
 from brainssl_utils.data.reading import ingest
-from brainssl_utils.data.reading.decode import Decoded, decode_image
+from brainssl_utils.data.reading.decode import Picture, decode_image
 from brainssl_utils.data.reading.sources import CLASSES, PAPER_SOURCES, SOURCES
 from brainssl_utils.errors import CourseError
 
@@ -240,7 +240,7 @@ def test_copies_of_a_file_are_decoded_once_and_keep_their_rows(
     unpacked = load(scans, cache)
     decoded: list[bytes] = []
 
-    def count(data: bytes, *sizes: int) -> Decoded:
+    def count(data: bytes, *sizes: int) -> Picture:
         decoded.append(data)
         return decode_image(data, *sizes)
 
@@ -289,7 +289,7 @@ def test_ctrl_c_stops_a_first_load_at_once(scans: Path, cache: Path, monkeypatch
     class_folders(scans, FOUR, each=50)
     started: list[bytes] = []
 
-    def slow(data: bytes, size: int) -> Decoded:
+    def slow(data: bytes, size: int) -> Picture:
         started.append(data)
         time.sleep(0.02)
         return decode_image(data, size)

@@ -17,7 +17,7 @@ from PIL import Image
 from brainssl_utils.data.copies.hashes import perceptual_hashes
 from brainssl_utils.data.corpus import resize_area
 from brainssl_utils.data.reading.archives import Unreadable, expand, scan
-from brainssl_utils.data.reading.decode import Decoded, decode_image
+from brainssl_utils.data.reading.decode import decode_image
 from brainssl_utils.data.reading.gather import gather
 from brainssl_utils.data.reading.sources import PAPER_SOURCES, SOURCES, class_of, recognise
 from brainssl_utils.errors import CourseError
@@ -185,17 +185,13 @@ def test_missing_and_unsuitable_data_are_named(tmp_path: Path) -> None:
 # Decoding
 
 
-def _square(decoded: Decoded, size: int = 96) -> np.ndarray:
-    return decoded.square(size)
-
-
 def test_pixels_are_pillows_own_for_ordinary_files() -> None:
     pixels = picture(1, 120, 90)
-    decoded = decode_image(encoded(pixels))
     for size in (96, 32):
         expected = Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR)
-        np.testing.assert_array_equal(_square(decoded, size), np.asarray(expected))
-    assert (decoded.width, decoded.height, decoded.note) == (90, 120, "")
+        decoded = decode_image(encoded(pixels), size)
+        np.testing.assert_array_equal(decoded.square, np.asarray(expected))
+        assert (decoded.width, decoded.height, decoded.note) == (90, 120, "")
 
 
 @pytest.mark.parametrize(
@@ -205,7 +201,7 @@ def test_pixels_are_pillows_own_for_ordinary_files() -> None:
 def test_scaled_jpeg_decoding_agrees_with_full_decoding(height: int, width: int, mode: str) -> None:
     data = encoded(Image.fromarray(picture(7, height, width)).convert(mode), "JPEG", quality=90)
     full = Image.open(io.BytesIO(data)).convert("L").resize((96, 96), Image.Resampling.BILINEAR)
-    fast = _square(decode_image(data))
+    fast = decode_image(data).square
     assert np.corrcoef(np.asarray(full).ravel(), fast.ravel())[0, 1] > 0.999
     assert np.abs(np.asarray(full).astype(int) - fast).mean() < 1.0
 
@@ -217,15 +213,15 @@ def test_scaled_decoding_holds_on_the_archives(archives: Path) -> None:
             for info in archive.infolist()[::60]:
                 data = archive.read(info)
                 full = Image.open(io.BytesIO(data)).convert("L").resize((96, 96), Image.Resampling.BILINEAR)
-                values.append(np.corrcoef(np.asarray(full).ravel(), _square(decode_image(data)).ravel())[0, 1])
+                values.append(np.corrcoef(np.asarray(full).ravel(), decode_image(data).square.ravel())[0, 1])
     assert len(values) > 100
     assert min(values) > 0.998
     assert np.median(values) > 0.9999
 
 
 def _grey_of(image: Image.Image, kind: str, **options: object) -> tuple[np.ndarray, str]:
-    decoded = decode_image(encoded(image, kind, **options), largest=64)
-    return _square(decoded, 64).astype(int), decoded.note
+    decoded = decode_image(encoded(image, kind, **options), 64)
+    return decoded.square.astype(int), decoded.note
 
 
 @pytest.mark.parametrize("mode", ["RGB", "P", "RGBA", "LA", "CMYK", "1"])
@@ -248,7 +244,7 @@ def test_a_jpeg_with_rgb_components_is_read_as_grey() -> None:
     pixels = picture(3, 256, 256)
     data = encoded(Image.fromarray(pixels).convert("RGB"), "JPEG", quality=95, keep_rgb=True)
     expected = np.asarray(Image.fromarray(pixels).resize((96, 96), Image.Resampling.BILINEAR)).astype(int)
-    assert np.abs(_square(decode_image(data)) - expected).mean() < 2
+    assert np.abs(decode_image(data).square - expected).mean() < 2
 
 
 def test_transparent_pixels_become_black() -> None:
@@ -291,7 +287,7 @@ def test_exif_orientation_is_applied(orientation: int) -> None:
     upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
     decoded = decode_image(data)
     expected = np.asarray(upright.resize((96, 96), Image.Resampling.BILINEAR)).astype(int)
-    assert np.abs(_square(decoded) - expected).mean() < 2
+    assert np.abs(decoded.square - expected).mean() < 2
     assert (decoded.width, decoded.height) == upright.size
 
 

@@ -80,6 +80,10 @@ class Listing:
         files = sorted((e.place, e.path, e.size, e.stamp) for e in self.entries)
         return digest(str(self.root.resolve()), files, sorted(self.folders), sorted(self.problems))
 
+    def leave_out_zip(self, place: str, error: Exception) -> None:
+        """Note that a zip cannot be opened."""
+        self.leave_out(place, "", f"cannot be opened as a zip ({error}): cut short or damaged, download it again")
+
     def leave_out(self, source: str, path: str, reason: str) -> None:
         """Note that a file is skipped, and why; `source` is the archive's name, "" for a loose file."""
         self.problems.append(Problem(source, path, reason, "skipped"))
@@ -121,7 +125,7 @@ def expand(listing: Listing) -> None:
                 content = io.BytesIO(read_entry(outer, entry, MAX_ZIP_BYTES))
             _list_zip(listing, content, entry.shown)
         except Unreadable as error:
-            listing.leave_out(entry.shown, "", _bad_zip(error))
+            listing.leave_out_zip(entry.shown, error)
 
 
 @contextmanager
@@ -207,7 +211,7 @@ def _list_zip(listing: Listing, file: Path | io.BytesIO, place: str) -> None:
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        listing.leave_out(place, "", _bad_zip(error))
+        listing.leave_out_zip(place, error)
         return
     times: Counter[str] = Counter()
     system: list[str] = []
@@ -229,10 +233,6 @@ def _list_zip(listing: Listing, file: Path | io.BytesIO, place: str) -> None:
                 listing.problems.append(Problem(place, path, reason, "kept"))
             listing.entries.append(Entry(place, kept, info.file_size, f"{info.CRC:08x}", info))
     _note_system(listing, place, system)
-
-
-def _bad_zip(error: Exception) -> str:
-    return f"cannot be opened as a zip ({error}): cut short or damaged, download it again"
 
 
 def _is_system(name: str) -> bool:

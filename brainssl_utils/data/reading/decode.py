@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -12,7 +12,6 @@ from brainssl_utils.data.reading.archives import Unreadable
 
 MIN_SIDE = 16  # px; a smaller picture shows nothing that can be classified
 MAX_PIXELS = 60_000_000  # px; a file that declares more is refused before a byte of it is decoded
-_FILTER = Image.Resampling.BILINEAR  # Pillow widens it to the reduction factor, so it averages areas (no aliasing)
 _SIXTEEN_BIT = {"I", "I;16", "I;16B", "I;16L", "I;16N"}
 _ORIENTATION = 0x0112
 _TURNS = {
@@ -24,43 +23,31 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_SIDEWAYS = {_TURNS[k] for k in (5, 6, 7, 8)}
 
 
-@dataclass(frozen=True)
-class Decoded:
-    """One picture, decoded once.
+class Picture(NamedTuple):
+    """One picture as a small grey square.
 
     Attributes:
-        grey: mode "L"; of a large JPEG at half, quarter or eighth scale.
+        square: (size, size) uint8, whatever the picture's aspect ratio, as in the paper.
         width, height: of the original, in px, the right way up.
         note: what was done to it beyond decoding, for `Corpus.problems`.
-        box: the part of `grey` that the picture covers, where it was scaled (left, upper, right, lower).
-        turn: what brings a square the right way up.
     """
 
-    grey: Image.Image
+    square: np.ndarray
     width: int
     height: int
     note: str = ""
-    box: tuple[float, float, float, float] | None = None
-    turn: Image.Transpose | None = None
-
-    def square(self, size: int) -> np.ndarray:
-        """(size, size) uint8, whatever the aspect ratio, as in the paper: `grey.resize((size, size), BILINEAR)`."""
-        made = self.grey.resize((size, size), _FILTER, self.box)
-        # Turning the small square equals turning the picture first, and costs less.
-        return np.asarray(made if self.turn is None else made.transpose(self.turn))
 
 
-def decode_image(data: bytes, largest: int = 96) -> Decoded:
-    """Decode an image file to grey, for squares of up to `largest` px.
+def decode_image(data: bytes, size: int = 96) -> Picture:
+    """Decode an image file to a grey square of `size` px.
 
-    The pixels are those of `Image.open(f).convert("L")`, apart from JPEGs at least twice as large as the largest square:
-    those are decoded at half, quarter or eighth scale (correlation of a square with that of the full decode above 0.998,
-    its median above 0.9999 on the course's archives). Transparent pixels become black. 16-bit greys are scaled by the
-    bits in use (12 or 16), other deep greys by their own range. EXIF orientation is applied; of an animation the first
-    frame is taken.
+    The pixels are those of `Image.open(f).convert("L").resize((size, size), BILINEAR)`, apart from JPEGs at least twice as
+    large as the square: those are decoded at half, quarter or eighth scale (correlation of a square with that of the full
+    decode above 0.998, its median above 0.9999 on the course's archives). Transparent pixels become black. 16-bit greys
+    are scaled by the bits in use (12 or 16), other deep greys by their own range. EXIF orientation is applied; of an
+    animation the first frame is taken.
 
     Raises:
         Unreadable: empty, not an image, cut short, smaller than 16 px a side, or larger than 60 million px.
@@ -69,7 +56,7 @@ def decode_image(data: bytes, largest: int = 96) -> Decoded:
         raise Unreadable("empty file (0 bytes)")
     try:
         with Image.open(io.BytesIO(data)) as image:
-            return _decoded(image, largest)
+            return _decoded(image, size)
     except Unreadable:
         raise
     except Image.UnidentifiedImageError as error:
@@ -89,7 +76,13 @@ def scale_to_uint8(values: np.ndarray) -> np.ndarray:
     return np.rint((values - low) * (255.0 / (high - low))).astype(np.uint8)
 
 
-def _decoded(image: Image.Image, largest: int) -> Decoded:
+def to_square(grey: Image.Image, size: int, box: tuple[float, float, float, float] | None = None) -> Image.Image:
+    """Shrink (or enlarge) a picture, or the part of it in `box`, to size x size px."""
+    # Pillow widens the filter to the reduction factor, so it averages areas (no aliasing).
+    return grey.resize((size, size), Image.Resampling.BILINEAR, box)
+
+
+def _decoded(image: Image.Image, size: int) -> Picture:
     width, height = image.size
     if min(width, height) < MIN_SIDE:
         raise Unreadable(f"too small: {width} x {height} px, at least {MIN_SIDE} px a side expected")
@@ -97,14 +90,16 @@ def _decoded(image: Image.Image, largest: int) -> Decoded:
         raise Unreadable(f"refused: {width} x {height} px, more than the {MAX_PIXELS:,} allowed")
     frames = getattr(image, "n_frames", 1)
     turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
-    drafted = image.draft("L", (2 * largest, 2 * largest)) if image.format == "JPEG" else None
+    drafted = image.draft("L", (2 * size, 2 * size)) if image.format == "JPEG" else None
     grey, note = _grey(image)
     notes = [f"first of {frames} frames taken" if frames > 1 else "", note]
+    square = to_square(grey, size, drafted[1] if drafted else None)  # the part that the picture covers, once scaled
     if turn is not None:
+        square = square.transpose(turn)  # equals turning the picture first, and costs less
         notes.append("turned as its EXIF orientation says")
-        if turn in _SIDEWAYS:
+        if turn not in (_TURNS[2], _TURNS[3], _TURNS[4]):
             width, height = height, width
-    return Decoded(grey, width, height, "; ".join(filter(None, notes)), drafted[1] if drafted else None, turn)
+    return Picture(np.asarray(square), width, height, "; ".join(filter(None, notes)))
 
 
 def _grey(image: Image.Image) -> tuple[Image.Image, str]:

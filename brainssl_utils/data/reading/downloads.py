@@ -92,7 +92,11 @@ def _fetch_kaggle(source: Source, target: Path, download: Callable[[str], str] |
         return target
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        shutil.copytree((download or _kagglehub)(source.handle), temporary)
+        if download is None:
+            import kagglehub
+
+            download = kagglehub.dataset_download
+        shutil.copytree(download(source.handle), temporary)
         shutil.rmtree(target, ignore_errors=True)
         temporary.rename(target)
     except Exception as error:  # kagglehub passes on whatever requests, its own classes or the disk raise
@@ -104,12 +108,6 @@ def _fetch_kaggle(source: Source, target: Path, download: Callable[[str], str] |
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return target
-
-
-def _kagglehub(handle: str) -> str:
-    import kagglehub
-
-    return kagglehub.dataset_download(handle)
 
 
 def _fetch(file: PublishedFile, out_dir: Path, base_url: str, progress: bool) -> Path:

@@ -245,7 +245,13 @@ def _ordered(items: list[Item], problems: list[Problem]) -> list[Item]:
     rank = {name: i for i, name in enumerate((*PAPER_SOURCES, FIGSHARE))}
     seen: dict[str, int] = defaultdict(int)
     unique = []
-    for item in sorted(items, key=lambda i: (rank.get(i.source, len(rank)), i.source, _natural(i.path), i.entry.place)):
+
+    def place(item: Item) -> tuple[object, ...]:
+        # Text and numbers take turns, so that image 9 comes before image 10.
+        natural = [int(part) if i % 2 else part for i, part in enumerate(re.split(r"([0-9]+)", item.path))]
+        return rank.get(item.source, len(rank)), item.source, natural, item.entry.place
+
+    for item in sorted(items, key=place):
         seen[item.id] += 1
         if seen[item.id] > 1:
             path = f"{item.path}#{seen[item.id]}"
@@ -253,7 +259,3 @@ def _ordered(items: list[Item], problems: list[Problem]) -> list[Item]:
             item = replace(item, path=path)
         unique.append(item)
     return unique
-
-
-def _natural(path: str) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", path)]

@@ -7,7 +7,7 @@ import sys
 import warnings
 import zipfile
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from brainssl_utils.data.reading.archives import Listing, Problem, Unreadable, as_text, open_place, read_entry
-from brainssl_utils.data.reading.decode import Decoded, decode_image
+from brainssl_utils.data.reading.decode import Picture, decode_image, to_square
 from brainssl_utils.data.reading.figshare import parse_folds, parse_slice
 from brainssl_utils.data.reading.gather import FIGSHARE, Gathered, Item
 from brainssl_utils.data.reading.sources import SOURCES
@@ -80,10 +80,7 @@ class _Reader:
         self._first: dict[tuple[str, bool], int] = {}  # the row that decodes a content
 
     def read_all(self, root: Path, threads: int, progress: bool) -> list[_Read | Unreadable]:
-        """Return what became of each file; one archive after the other is open."""
-        places = defaultdict(list)
-        for row, item in enumerate(self.items):
-            places[item.entry.place].append(row)
+        """Return what became of each file."""
         found: dict[int, _Read | Unreadable] = {}
         same: dict[int, int] = {}
         bar = tqdm(total=len(self.items), desc="reading images", unit="img", file=sys.stdout, disable=not progress)
@@ -91,22 +88,29 @@ class _Reader:
         with bar, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow on odd files: what becomes of each is reported in `problems`
             try:
-                for place, rows in places.items():
-                    try:
-                        with open_place(root, place) as opened:
-                            for row, outcome in zip(rows, pool.map(partial(self._read, opened), rows)):
-                                if isinstance(outcome, int):
-                                    same[row] = outcome
-                                else:
-                                    found[row] = outcome
-                                bar.update()
-                    except Unreadable as error:  # an archive that can no longer be opened
-                        found.update(dict.fromkeys(rows, error))
+                for row, outcome in self._outcomes(root, pool):
+                    if isinstance(outcome, int):
+                        same[row] = outcome
+                    else:
+                        found[row] = outcome
+                    bar.update()
             finally:
                 pool.shutdown(cancel_futures=True)  # Ctrl-C would otherwise wait for every file
         for row, first in same.items():
             self.images[row], found[row] = self.images[first], found[first]
         return [found[row] for row in range(len(self.items))]
+
+    def _outcomes(self, root: Path, pool: ThreadPoolExecutor) -> Iterator[tuple[int, _Read | Unreadable | int]]:
+        """Read archive by archive, so that one is open at a time."""
+        places = defaultdict(list)
+        for row, item in enumerate(self.items):
+            places[item.entry.place].append(row)
+        for place, rows in places.items():
+            try:
+                with open_place(root, place) as opened:
+                    yield from zip(rows, pool.map(partial(self._read, opened), rows))
+            except Unreadable as error:  # an archive that can no longer be opened
+                yield from ((row, error) for row in rows)
 
     def _read(self, opened: zipfile.ZipFile | Path, row: int) -> _Read | Unreadable | int:
         """Read one file; the number of another row is returned where that one decodes the same content."""
@@ -120,16 +124,16 @@ class _Reader:
             picture, class_name, patient = _decoded(item, data, size)
         except Unreadable as error:
             return error
-        self.images[row, 0] = picture.square(size)
+        self.images[row, 0] = picture.square
         return _Read(sha256, picture.width, picture.height, picture.note, class_name, patient)
 
 
-def _decoded(item: Item, data: bytes, size: int) -> tuple[Decoded, str, str]:
+def _decoded(item: Item, data: bytes, size: int) -> tuple[Picture, str, str]:
     """The picture in one file, and the class and patient where the file itself tells them."""
     if item.class_name is None:
         part = parse_slice(data)
         grey = Image.fromarray(part.grey())
-        return Decoded(grey, grey.width, grey.height), part.label, part.patient
+        return Picture(np.asarray(to_square(grey, size)), grey.width, grey.height), part.label, part.patient
     return decode_image(data, size), "", ""
 
 
