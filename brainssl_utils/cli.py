@@ -91,7 +91,7 @@ def prepare(
 
     check_seed(seed)
     from brainssl_utils.data.conflicts import overlap_table
-    from brainssl_utils.data.corpus import load_corpus
+    from brainssl_utils.data.loading import load_corpus
     from brainssl_utils.data.splits.draw import grouped_split, paper_split
     from brainssl_utils.data.splits.leakage import leakage
 
@@ -132,7 +132,7 @@ def train(
     check_seed(seed)
     make_split = _splitter(split)
     check_writable(out)
-    from brainssl_utils.data.corpus import load_corpus
+    from brainssl_utils.data.loading import load_corpus
     from brainssl_utils.methods import make_method
     from brainssl_utils.training.trainer import fit
 

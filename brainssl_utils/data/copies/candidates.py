@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from brainssl_utils.data.chunks import over_chunks
+from brainssl_utils.data.copies.hashes import Hashes
 from brainssl_utils.data.copies.signatures import Floats, Ints, mirrored_shape
 
-Hashes = npt.NDArray[np.uint64]
 _DIMENSIONS = 64  # principal components kept of the edge histograms
 _EXACT_BELOW = 4000  # up to so many rows a plain search is faster than an index
 _LISTS_ASKED = 16
@@ -115,34 +114,6 @@ def unique_pairs(a: Ints, b: Ints, flipped: npt.NDArray[np.bool_], likeness: Flo
 def pair_keys(a: Ints, b: Ints, flipped: npt.NDArray[np.bool_]) -> Ints:
     """Return one number a pair; distinct for distinct (a, b, flipped) up to a billion rows."""
     return (a << 33) | (b << 1) | flipped.astype(np.int64)
-
-
-def hashes_both_ways(images: npt.NDArray[np.uint8], threads: int | None = None) -> tuple[Hashes, Hashes]:
-    """Return the 64-bit DCT hashes of images and of their left-right mirror images.
-
-    As `imagehash.phash`: signs of the 8 x 8 lowest cosine coefficients of a 32 x 32 reduction, against their median.
-    Mirroring changes the sign of the odd columns, so one transform serves both.
-
-    Args:
-        images: (N, 1, S, S) or (N, S, S) uint8.
-        threads: of this process; default: all cores.
-    """
-    side = images.shape[-1]
-    images = images.reshape(len(images), side, side)
-    edges = np.linspace(0, side, 33)
-    pixel = np.arange(side)
-    cells = np.clip(np.minimum(edges[1:, None], pixel + 1) - np.maximum(edges[:-1, None], pixel), 0, None)
-    waves = np.cos(np.pi * np.arange(8)[:, None] * (2 * np.arange(32) + 1) / 64)
-    transform = (waves @ (cells / cells.sum(axis=1, keepdims=True))).astype(np.float32)
-    parts = over_chunks(lambda rows: transform @ images[rows].astype(np.float32) @ transform.T, len(images), threads)
-    low = np.concatenate([np.empty((0, 8, 8), dtype=np.float32), *parts])
-    mirrored = low * np.where(np.arange(8) % 2, -1, 1).astype(np.float32)
-    return _bits(low), _bits(mirrored)
-
-
-def _bits(coefficients: Floats) -> Hashes:
-    flat = coefficients.reshape(len(coefficients), 64)
-    return np.packbits(flat > np.median(flat, axis=1, keepdims=True), axis=1).view(">u8").astype(np.uint64).ravel()
 
 
 def hash_pairs(plain: Hashes, mirrored: Hashes, window: int = 2) -> Pairs:

@@ -13,6 +13,7 @@ from itertools import count, product
 import numpy as np
 
 from brainssl_utils.data.phantoms.patients import PLANES
+from brainssl_utils.data.phantoms.word import SMALLEST
 from brainssl_utils.errors import CourseError
 
 SOURCES = ("phantom-a", "phantom-b", "phantom-c")
@@ -27,7 +28,6 @@ COPIES_A = 1 / 3  # of phantom-a, found in phantom-b too
 COPIES_B = 0.2  # of phantom-b, copies of other files of it
 COPIES_C = 0.9  # of phantom-c, refined copies of files of phantom-b
 TESTING_B = 394 / 3264  # of phantom-b, filed under Testing
-SMALLEST = 60
 
 
 @dataclass

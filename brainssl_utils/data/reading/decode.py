@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import io
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from brainssl_utils.data.chunks import over_chunks
 from brainssl_utils.data.reading.archives import Unreadable
 
 MIN_SIDE = 16  # px; a smaller picture shows nothing that can be classified
 MAX_PIXELS = 60_000_000  # px; a file that declares more is refused before a byte of it is decoded
-_HASH_SIDE = 32
-_FILTER = Image.Resampling.BILINEAR  # Pillow widens it to the reduction factor, so it averages areas (no aliasing)
 _SIXTEEN_BIT = {"I", "I;16", "I;16B", "I;16L", "I;16N"}
 _ORIENTATION = 0x0112
 _TURNS = {
@@ -30,34 +25,29 @@ _TURNS = {
 }
 
 
-@dataclass(frozen=True)
-class Decoded:
-    """One picture, from which `squares` makes squares.
+class Picture(NamedTuple):
+    """One picture as a small grey square.
 
     Attributes:
-        grey: mode "L"; of a large JPEG at half, quarter or eighth scale.
+        square: (size, size) uint8, whatever the picture's aspect ratio, as in the paper.
         width, height: of the original, in px, the right way up.
         note: what was done to it beyond decoding, for `Corpus.problems`.
-        box: the part of `grey` that the picture covers, where it was scaled (left, upper, right, lower).
-        turn: what brings a square the right way up.
     """
 
-    grey: Image.Image
+    square: np.ndarray
     width: int
     height: int
     note: str = ""
-    box: tuple[float, float, float, float] | None = None
-    turn: Image.Transpose | None = None
 
 
-def decode_image(data: bytes, largest: int = 96) -> Decoded:
-    """Decode an image file to grey, for squares of up to `largest` px.
+def decode_image(data: bytes, size: int = 96) -> Picture:
+    """Decode an image file to a grey square of `size` px.
 
-    The pixels are those of `Image.open(f).convert("L")`, apart from JPEGs at least twice as large as the largest square:
-    those are decoded at half, quarter or eighth scale (correlation of a square with that of the full decode above 0.998,
-    its median above 0.9999 on the course's archives). Transparent pixels become black. 16-bit greys are scaled by the
-    bits in use (12 or 16), other deep greys by their own range. EXIF orientation is applied; of an animation the first
-    frame is taken.
+    The pixels are those of `Image.open(f).convert("L").resize((size, size), BILINEAR)`, apart from JPEGs at least twice as
+    large as the square: those are decoded at half, quarter or eighth scale (correlation of a square with that of the full
+    decode above 0.998, its median above 0.9999 on the course's archives). Transparent pixels become black. 16-bit greys
+    are scaled by the bits in use (12 or 16), other deep greys by their own range. EXIF orientation is applied; of an
+    animation the first frame is taken.
 
     Raises:
         Unreadable: empty, not an image, cut short, smaller than 16 px a side, or larger than 60 million px.
@@ -66,7 +56,7 @@ def decode_image(data: bytes, largest: int = 96) -> Decoded:
         raise Unreadable("empty file (0 bytes)")
     try:
         with Image.open(io.BytesIO(data)) as image:
-            return _decoded(image, largest)
+            return _decoded(image, size)
     except Unreadable:
         raise
     except Image.UnidentifiedImageError as error:
@@ -75,50 +65,6 @@ def decode_image(data: bytes, largest: int = 96) -> Decoded:
         raise Unreadable(f"refused: declares far more pixels than the {MAX_PIXELS:,} allowed") from error
     except Exception as error:  # broken files make Pillow's readers raise nearly anything
         raise Unreadable(f"cannot be decoded: {error}") from error
-
-
-def squares(pictures: Sequence[Decoded], size: int) -> np.ndarray:
-    """Resize each picture to a square, whatever its aspect ratio, as in the paper: (N, size, size) uint8.
-
-    The pixels are those of `grey.resize((size, size), BILINEAR)`.
-    """
-    made = np.empty((len(pictures), size, size), dtype=np.uint8)
-    alike: dict[object, list[int]] = defaultdict(list)
-    for place, picture in enumerate(pictures):
-        alike[picture.grey.size, picture.box].append(place)
-    for places in alike.values():
-        for first in range(0, len(places), 4):
-            some = places[first : first + 4]
-            greys, box = [pictures[place].grey for place in some], pictures[some[0]].box
-            if len(some) == 4:  # as the channels of one picture, four resize in the time of three
-                together = Image.merge("CMYK", greys).resize((size, size), _FILTER, box)
-                made[some] = np.asarray(together).transpose(2, 0, 1)
-            else:
-                made[some] = [np.asarray(grey.resize((size, size), _FILTER, box)) for grey in greys]
-    for place, picture in enumerate(pictures):
-        if picture.turn is not None:  # turning the small square equals turning the picture first, and costs less
-            made[place] = np.asarray(Image.fromarray(made[place]).transpose(picture.turn))
-    return made
-
-
-def perceptual_hashes(images: np.ndarray, threads: int | None = None) -> np.ndarray:
-    """64-bit DCT hashes of (N, 1, S, S) uint8 images, (N,) uint64: the bits of `imagehash.phash`, first bit highest.
-
-    A bit says whether one of the 8 x 8 lowest DCT coefficients of a 32 x 32 thumbnail lies above their median.
-    `threads` work side by side; by default one a core.
-    """
-    from scipy.fft import dct
-
-    lowest = dct(np.eye(_HASH_SIDE), axis=0)[:8]
-
-    def work(rows: slice) -> np.ndarray:
-        small = (_HASH_SIDE, _HASH_SIDE)
-        thumbs = [np.asarray(Image.fromarray(one).resize(small, Image.Resampling.LANCZOS)) for one in images[rows, 0]]
-        low = (lowest @ np.stack(thumbs).astype(np.float64) @ lowest.T).reshape(-1, 64)
-        return np.packbits(low > np.median(low, axis=1, keepdims=True), axis=1)
-
-    parts = [np.empty((0, 8), dtype=np.uint8), *over_chunks(work, len(images), threads)]
-    return np.concatenate(parts).view(">u8").ravel().astype(np.uint64)
 
 
 def scale_to_uint8(values: np.ndarray) -> np.ndarray:
@@ -130,30 +76,30 @@ def scale_to_uint8(values: np.ndarray) -> np.ndarray:
     return np.rint((values - low) * (255.0 / (high - low))).astype(np.uint8)
 
 
-def _decoded(image: Image.Image, largest: int) -> Decoded:
+def to_square(grey: Image.Image, size: int, box: tuple[float, float, float, float] | None = None) -> Image.Image:
+    """Shrink (or enlarge) a picture, or the part of it in `box`, to size x size px."""
+    # Pillow widens the filter to the reduction factor, so it averages areas (no aliasing).
+    return grey.resize((size, size), Image.Resampling.BILINEAR, box)
+
+
+def _decoded(image: Image.Image, size: int) -> Picture:
     width, height = image.size
     if min(width, height) < MIN_SIDE:
         raise Unreadable(f"too small: {width} x {height} px, at least {MIN_SIDE} px a side expected")
     if width * height > MAX_PIXELS:
         raise Unreadable(f"refused: {width} x {height} px, more than the {MAX_PIXELS:,} allowed")
-    notes = []
-    box = None
-    if image.format == "JPEG":
-        drafted = image.draft("L", (2 * largest, 2 * largest))
-        box = drafted[1] if drafted else None
-        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1)) if "exif" in image.info else None
-    else:
-        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
-        frames = getattr(image, "n_frames", 1)
-        if frames > 1:
-            notes.append(f"first of {frames} frames taken")
+    frames = getattr(image, "n_frames", 1)
+    turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+    drafted = image.draft("L", (2 * size, 2 * size)) if image.format == "JPEG" else None
     grey, note = _grey(image)
-    notes += [note] if note else []
+    notes = [f"first of {frames} frames taken" if frames > 1 else "", note]
+    square = to_square(grey, size, drafted[1] if drafted else None)  # the part that the picture covers, once scaled
     if turn is not None:
+        square = square.transpose(turn)  # equals turning the picture first, and costs less
         notes.append("turned as its EXIF orientation says")
-        if turn in (*(_TURNS[k] for k in (5, 6, 7, 8)),):
+        if turn not in (_TURNS[2], _TURNS[3], _TURNS[4]):
             width, height = height, width
-    return Decoded(grey, width, height, "; ".join(notes), box, turn)
+    return Picture(np.asarray(square), width, height, "; ".join(filter(None, notes)))
 
 
 def _grey(image: Image.Image) -> tuple[Image.Image, str]:
@@ -174,8 +120,6 @@ def _grey(image: Image.Image) -> tuple[Image.Image, str]:
         solid = Image.new("RGBA", image.size, (0, 0, 0, 255))
         solid.alpha_composite(image.convert("RGBA"))
         return solid.convert("RGB").convert("L"), ""
-    if image.mode in ("1", "RGB"):
-        return image.convert("L"), ""
     return image.convert("RGB").convert("L"), ""
 
 

@@ -1,4 +1,4 @@
-"""Downloading the public archives: Kaggle's through kagglehub, figshare's through pooch with resume and checksums."""
+"""Downloading the public archives: Kaggle's through kagglehub, figshare's with resume and checksums."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
@@ -24,7 +23,7 @@ _BLOCK = 2**20
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """A file of the figshare article: its number there, size in bytes and md5."""
+    """A file of the figshare article: its number there, size in bytes and md5 ("" where none is known)."""
 
     name: str
     number: int
@@ -93,7 +92,11 @@ def _fetch_kaggle(source: Source, target: Path, download: Callable[[str], str] |
         return target
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        shutil.copytree((download or _kagglehub)(source.handle), temporary)
+        if download is None:
+            import kagglehub
+
+            download = kagglehub.dataset_download
+        shutil.copytree(download(source.handle), temporary)
         shutil.rmtree(target, ignore_errors=True)
         temporary.rename(target)
     except Exception as error:  # kagglehub passes on whatever requests, its own classes or the disk raise
@@ -107,88 +110,62 @@ def _fetch_kaggle(source: Source, target: Path, download: Callable[[str], str] |
     return target
 
 
-def _kagglehub(handle: str) -> str:
-    import kagglehub
-
-    return kagglehub.dataset_download(handle)
-
-
 def _fetch(file: PublishedFile, out_dir: Path, base_url: str, progress: bool) -> Path:
-    import pooch
     import requests
 
-    path = out_dir / file.name
-    known_hash = f"md5:{file.md5}" if file.md5 else None
-    if path.is_file() and _is_whole(path, file):
+    path, part, url = out_dir / file.name, out_dir / f".{file.name}.part", file.url(base_url)
+    if _is_whole(path, file):
         return path
-    path.unlink(missing_ok=True)
-    pooch.get_logger().setLevel("WARNING")
     try:
-        pooch.retrieve(
-            file.url(base_url), known_hash, fname=file.name, path=out_dir, downloader=_Resuming(file, out_dir, progress)
-        )
+        _resume(url, part, file, progress)
+        if not _is_whole(part, file):
+            found = part.stat().st_size
+            part.unlink()
+            reason = f"{found} bytes, {file.size} expected" if found != file.size else "its md5 does not fit"
+            raise CourseError(f"{file.name} arrived damaged ({reason}) and was dropped. Run this again.")
+        part.replace(path)
     except requests.RequestException as error:
         raise CourseError(
-            f"{file.name} could not be downloaded from {file.url(base_url)} ({_short(error)}). Check the connection and "
-            f"run this again: finished files are kept and this one goes on where it stopped. Or download it in a "
-            f"browser from {SOURCES['figshare'].url} and put it into {out_dir}."
-        ) from error
-    except ValueError as error:
-        raise CourseError(
-            f"{file.name} arrived damaged (its md5 does not fit) and was dropped. Run this again."
+            f"{file.name} could not be downloaded from {url} ({_short(error)}). Check the connection and run this again: "
+            f"finished files are kept and this one goes on where it stopped. Or download it in a browser from "
+            f"{SOURCES['figshare'].url} and put it into {out_dir}."
         ) from error
     except OSError as error:
         raise CourseError(f"{file.name} cannot be written in {out_dir}: {error.strerror or error}.") from error
-    if path.stat().st_size != file.size:
-        found = path.stat().st_size
-        path.unlink()
-        raise CourseError(f"{file.name} has {found} bytes, {file.size} expected; it was dropped. Run this again.")
     return path
 
 
-class _Resuming:
-    """A pooch downloader that keeps what has arrived in `.NAME.part` and asks the server for the rest only."""
+def _resume(url: str, part: Path, file: PublishedFile, progress: bool) -> None:
+    """Ask the server for what `part` lacks, and add it."""
+    import requests
 
-    def __init__(self, file: PublishedFile, folder: Path, progress: bool) -> None:
-        self.file, self.progress = file, progress
-        self.part = folder / f".{file.name}.part"
-
-    def __call__(self, url: str, output_file: Any, pooch: Any, check_only: bool = False) -> None:
-        import requests
-
-        done = self.part.stat().st_size if self.part.exists() else 0
-        if done > self.file.size:
-            done = 0
-        if done < self.file.size:
-            headers = {"Range": f"bytes={done}-"} if done else {}
-            with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as answer:
-                answer.raise_for_status()
-                resumed = answer.status_code == requests.codes.partial_content
-                self._save(answer, done if resumed else 0)
-            if self.part.stat().st_size < self.file.size:
-                raise requests.ConnectionError("the connection ended early")
-        shutil.move(self.part, output_file)
-
-    def _save(self, answer: Any, done: int) -> None:
+    done = part.stat().st_size if part.exists() else 0
+    if done == file.size:
+        return
+    headers = {"Range": f"bytes={done}-"} if 0 < done < file.size else {}
+    with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as answer:
+        answer.raise_for_status()
+        resumed = answer.status_code == requests.codes.partial_content
+        start = done if resumed else 0
         with (
-            open(self.part, "ab" if done else "wb") as target,
+            open(part, "ab" if resumed else "wb") as target,
             tqdm(
-                total=self.file.size, initial=done, desc=self.file.name, unit="B", unit_scale=True, file=sys.stdout,
-                disable=not self.progress, mininterval=0.5,
+                total=file.size, initial=start, desc=file.name, unit="B", unit_scale=True, file=sys.stdout,
+                disable=not progress,
             ) as bar,
         ):  # fmt: skip
             for block in answer.iter_content(_BLOCK):
                 target.write(block)
                 bar.update(len(block))
+    if part.stat().st_size < file.size:
+        raise requests.ConnectionError("the connection ended early")
 
 
 def _is_whole(path: Path, file: PublishedFile) -> bool:
-    if path.stat().st_size != file.size:
+    if not path.is_file() or path.stat().st_size != file.size:
         return False
-    if not file.md5:
-        return True
     with open(path, "rb") as opened:
-        return hashlib.file_digest(opened, "md5").hexdigest() == file.md5
+        return file.md5 in ("", hashlib.file_digest(opened, "md5").hexdigest())
 
 
 def _short(error: Exception) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -68,18 +70,13 @@ def parse_slice(data: bytes) -> FigshareSlice:
     Raises:
         Unreadable: not MATLAB v7.3, cut short, or a part is missing or has an unexpected shape or value.
     """
-    with _open_hdf5(data) as file:
-        try:
-            group = file["cjdata"]
-            image = np.asarray(group["image"][()])
-            mask = np.asarray(group["tumorMask"][()]).astype(bool)
-            border = np.asarray(group["tumorBorder"][()], dtype=np.float64).ravel()
-            label = int(np.asarray(group["label"][()]).ravel()[0])
-            patient = "".join(chr(int(code)) for code in np.asarray(group["PID"][()]).ravel()).strip("\0 ")
-        except KeyError as error:
-            raise Unreadable(f"part missing in the .mat file: {error.args[0]}") from error
-        except Exception as error:  # h5py raises OSError, TypeError, IndexError ... on a damaged file
-            raise Unreadable(f"cannot be decoded: {error}") from error
+    with _hdf5(data) as file:
+        group = file["cjdata"]
+        image = np.asarray(group["image"][()])
+        mask = np.asarray(group["tumorMask"][()]).astype(bool)
+        border = np.asarray(group["tumorBorder"][()], dtype=np.float64).ravel()
+        label = int(np.asarray(group["label"][()]).ravel()[0])
+        patient = "".join(chr(int(code)) for code in np.asarray(group["PID"][()]).ravel()).strip("\0 ")
     if image.ndim != 2 or mask.shape != image.shape:
         raise Unreadable(f"image of shape {image.shape} and mask of shape {mask.shape}: two equal planes expected")
     if label not in LABELS:
@@ -96,25 +93,25 @@ def parse_folds(data: bytes) -> np.ndarray:
     """
     try:
         if _is_hdf5(data):
-            with _open_hdf5(data) as file:
-                folds = np.asarray(file["cvind"][()])
+            with _hdf5(data) as file:
+                folds = file["cvind"][()]
         else:
             from scipy.io import loadmat
 
             folds = loadmat(io.BytesIO(data))["cvind"]
-        return np.asarray(folds).ravel().astype(np.int64)
-    except Unreadable:
-        raise
-    except Exception as error:
+    except Exception as error:  # scipy, like h5py, raises nearly anything on a damaged file
         raise Unreadable(f"no array `cvind` of folds can be read from it: {error}") from error
+    return np.asarray(folds).ravel().astype(np.int64)
 
 
 def _is_hdf5(data: bytes) -> bool:
     # MATLAB puts a text header of 512 bytes before the HDF5 part.
-    return data[:8] == _HDF5_MAGIC or data[512:520] == _HDF5_MAGIC
+    return _HDF5_MAGIC in (data[:8], data[512:520])
 
 
-def _open_hdf5(data: bytes) -> h5py.File:
+@contextmanager
+def _hdf5(data: bytes) -> Iterator[h5py.File]:
+    """Open a file's bytes; whatever goes wrong while it is read is an `Unreadable`."""
     import h5py
 
     if not data:
@@ -122,7 +119,9 @@ def _open_hdf5(data: bytes) -> h5py.File:
     if not _is_hdf5(data):
         raise Unreadable("not a MATLAB v7.3 (HDF5) file")
     try:
-        opened: Any = h5py.File(io.BytesIO(data), "r")
-    except Exception as error:
-        raise Unreadable(f"cannot be opened as HDF5: {error}") from error
-    return opened
+        with h5py.File(io.BytesIO(data), "r") as file:
+            yield file
+    except KeyError as error:
+        raise Unreadable(f"part missing in the .mat file: {error.args[0]}") from error
+    except Exception as error:  # h5py raises OSError, TypeError, IndexError ... on a damaged file
+        raise Unreadable(f"cannot be decoded as HDF5: {error}") from error

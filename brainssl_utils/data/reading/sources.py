@@ -11,24 +11,14 @@ CLASSES: tuple[str, ...] = ("glioma", "meningioma", "no_tumor", "pituitary")
 
 # Spellings of the four classes once case and separators are gone; "tumour" is read as "tumor" first.
 _SPELLINGS: dict[str, str] = {
-    "glioma": "glioma",
-    "gliomas": "glioma",
-    "gliomatumor": "glioma",
-    "gliomatumors": "glioma",
-    "meningioma": "meningioma",
-    "meningiomas": "meningioma",
-    "meningiomatumor": "meningioma",
-    "meningiomatumors": "meningioma",
-    "pituitary": "pituitary",
-    "pituitarytumor": "pituitary",
-    "pituitarytumors": "pituitary",
-    "pituitaryadenoma": "pituitary",
-    "notumor": "no_tumor",
-    "notumors": "no_tumor",
-    "nontumor": "no_tumor",
-    "withouttumor": "no_tumor",
-    "normal": "no_tumor",
-    "healthy": "no_tumor",
+    spelling: name
+    for name, spellings in {
+        "glioma": "glioma gliomas gliomatumor gliomatumors",
+        "meningioma": "meningioma meningiomas meningiomatumor meningiomatumors",
+        "pituitary": "pituitary pituitarytumor pituitarytumors pituitaryadenoma",
+        "no_tumor": "notumor notumors nontumor withouttumor normal healthy",
+    }.items()
+    for spelling in spellings.split()
 }
 
 
@@ -38,7 +28,6 @@ class Source:
 
     Attributes:
         name: short name, used in `Corpus.table["source"]`.
-        title: what the publisher calls it.
         url: its web page.
         licence: as its page states it, "not verified" where nobody could.
         counts: published number of images a class.
@@ -49,7 +38,6 @@ class Source:
     """
 
     name: str
-    title: str
     url: str
     licence: str
     counts: Mapping[str, int]
@@ -67,7 +55,6 @@ class Source:
 def _kaggle(name: str, slug: str, licence: str, counts: tuple[int, int, int, int], **layout: object) -> Source:
     return Source(
         name=name,
-        title=slug,
         url=f"https://www.kaggle.com/datasets/{name}/{slug}",
         licence=licence,
         counts=dict(zip(CLASSES, counts)),
@@ -106,7 +93,6 @@ SOURCES: dict[str, Source] = {
         ),
         Source(
             name="figshare",
-            title="brain tumor dataset (Jun Cheng)",
             url="https://figshare.com/articles/dataset/brain_tumor_dataset/1512427",
             licence="CC BY 4.0",
             counts={"glioma": 1426, "meningioma": 708, "pituitary": 930},
