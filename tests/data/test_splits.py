@@ -302,7 +302,7 @@ def test_hopeless_collections_are_refused_with_a_reason() -> None:
         grouped_split(corpus, by="source")
 
 
-def test_leakage_counts_test_images_with_a_twin_by_part_and_threshold() -> None:
+def test_leakage_counts_test_images_with_a_copy_by_part_and_threshold() -> None:
     # 0-9 test, 10-59 train, 60-99 unlabelled. Test 0, 1 have copies in train, 2 in unlabelled; 3 is a near slice of 61,
     # and 4 of 5, which is in the test part itself; 6 has a copy in the test part alone.
     groups = np.arange(100)
@@ -313,7 +313,7 @@ def test_leakage_counts_test_images_with_a_twin_by_part_and_threshold() -> None:
     corpus = make_corpus(np.arange(100) % 4, groups, links=links)
     rows = np.arange(100)
     split = Split(train=rows[10:60], unlabeled=rows[60:], test=rows[:10])
-    table = leakage(corpus, split, (0.995, 0.98, 0.90)).set_index(["threshold", "part"])["with_twin"]
+    table = leakage(corpus, split, (0.995, 0.98, 0.90)).set_index(["threshold", "part"])["with_copy"]
     assert table.to_dict() == {
         (0.995, "train"): 1, (0.995, "unlabeled"): 0, (0.995, "either"): 1,
         (0.98, "train"): 2, (0.98, "unlabeled"): 1, (0.98, "either"): 3,
@@ -327,8 +327,8 @@ def test_leakage_counts_test_images_with_a_twin_by_part_and_threshold() -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_a_grouped_split_leaks_nothing_at_the_group_threshold(seed: int) -> None:
     corpus = random_corpus(seed)
-    assert leakage(corpus, grouped_split(corpus, seed), (0.98,))["with_twin"].sum() == 0
-    assert leakage(corpus, paper_split(corpus, seed), (0.98,))["with_twin"].sum() > 0
+    assert leakage(corpus, grouped_split(corpus, seed), (0.98,))["with_copy"].sum() == 0
+    assert leakage(corpus, paper_split(corpus, seed), (0.98,))["with_copy"].sum() > 0
 
 
 @pytest.mark.parametrize("seed", range(20))
