@@ -51,7 +51,7 @@ class Corpus:
         files: one row an image, index 0..N-1: the columns of `table` that are known without comparing images.
         table: the same rows, complete. Columns: `id` ("source/path", unique), `source`, `label` (int8, index into
             `classes`), `class_name`, `path` (inside the archive), `sha256` (of the file), `width`, `height` (px, of the
-            original), `phash` (64-bit DCT hash, 16 hex digits), `group` (near-duplicates share a number), `patient`,
+            original), `phash` (64-bit DCT hash, 16 hex digits), `group` (copies share a number), `patient`,
             `plane` ("" where unknown), `fold` (figshare's patient fold 1..5, missing elsewhere). Its first use looks
             for copies among the images, which takes longer than loading them; that is kept, in the cache too.
         problems: what was odd about the files: `source`, `path`, `reason`, `action` ("skipped", "kept" or "note").

@@ -58,7 +58,7 @@ def check_sides(name: str, sides: Tensor, least: int, greatest: int) -> None:
         )
     if int(sides.max()) < greatest:
         raise Wrong(f"{name} never reach {greatest}: torch.randint leaves its upper limit out.")
-    if strange(sides - least, greatest - least + 1):
+    if uneven(sides - least, greatest - least + 1):
         raise Wrong(f"{name} are not equally likely from {least} to {greatest}.")
 
 
@@ -66,12 +66,12 @@ def check_places(name: str, starts: Tensor, places: int) -> None:
     counts = torch.bincount(starts, minlength=places)
     if counts[-1] == 0:
         raise Wrong(f"the {name} edge never reaches the last place where the rectangle still fits.")
-    if strange(starts, places):
+    if uneven(starts, places):
         raise Wrong(f"the {name} edge does not start everywhere equally often (the corners count too).")
 
 
-def strange(values: Tensor, n: int) -> bool:
-    """Whether values 0..n-1 are too uneven to be equally likely; a fair draw is called strange once in a million."""
+def uneven(values: Tensor, n: int) -> bool:
+    """Whether values 0..n-1 are too uneven to be equally likely; a fair draw fails this chi-square test once in a million."""
     from scipy.stats import chi2
 
     counts = torch.bincount(values, minlength=n).double()

@@ -39,7 +39,7 @@ class TrainingData:
     Attributes:
         images: uint8 (N, 1, S, S), the whole corpus at the training size.
         labels: int64 (N,); only those of `labeled` rows may be read by a self-supervised method.
-        group: int64 (N,), the duplicate group of each row.
+        group: int64 (N,), the group of copies of each row.
         patient: (N,) integer codes of patients, -1 where unknown.
         pool: rows whose images may be seen (unlabelled and labelled).
         labeled: rows whose labels may be seen.

@@ -23,7 +23,7 @@ class TwinNetwork(Method):
         encoder: the encoder to train.
         pairs: where pairs come from. "labels": two images of one class against two of different classes, as the second
             project does it; this is supervised learning. "views": two views of one image against views of two images;
-            no label is read. "views_clean": the same, with duplicates and images of one patient kept out of the negatives.
+            no label is read. "views_clean": the same, with copies and images of one patient kept out of the negatives.
         n_pairs: positive pairs, and as many negative ones; the second project has 2000 of each.
         margin: see `PairLoss`; None is the published squared distance.
         normalize: see `PairLoss`.
@@ -107,7 +107,7 @@ def draw_pairs(data: TrainingData, kind: str, n: int, seed: int) -> tuple[Tensor
         rows of the first images (2n,), rows of the second images (2n,), same (2n,) bool, True for positives.
 
     Raises:
-        CourseError: the pool holds no such pair (a single class, or a single duplicate group).
+        CourseError: the pool holds no such pair (a single class, or a single group of copies).
     """
     generator = torch.Generator().manual_seed(seed)
     pool = data.pool

@@ -168,7 +168,7 @@ def fit(
     speed = hardware.prepare()
     data = training_data(corpus, split, profile, seed, labeled)
     method.setup_data(data)
-    batches = Batches(method, data, torch.as_tensor(split.unlabeled), profile)
+    batches = Batches(method, data, torch.tensor(split.unlabeled), profile)
     epochs = Epochs(f"{method.title} ({method.protocol})", profile.epochs, progress, key)
     callbacks: list[Callback] = [epochs]
     if partial:

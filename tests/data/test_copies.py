@@ -1,4 +1,4 @@
-"""Duplicate search: planted copies are found, look-alikes are not, and groups say what they rest on."""
+"""Search for copies: planted copies are found, look-alikes are not, and groups say what they rest on."""
 
 from __future__ import annotations
 

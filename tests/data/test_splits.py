@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -266,6 +267,31 @@ def test_a_saved_split_loads_as_it_was(tmp_path: Path, patients: bool) -> None:
     assert all(map(np.array_equal, parts_of(loaded), parts_of(split)))
     assert (loaded.name, loaded.info, loaded.fingerprint) == (split.name, split.info, split.fingerprint)
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["split.json"]
+
+
+def test_splits_are_equal_by_content(tmp_path: Path) -> None:
+    corpus = random_corpus(3)
+    split, again, other = grouped_split(corpus, 4), grouped_split(corpus, 4), grouped_split(corpus, 5)
+    loaded = Split.load(split.save(tmp_path / "split.json"), corpus)
+    assert split == again == loaded and hash(split) == hash(again) == hash(loaded)
+    assert split != other and split != "a split" and split.digest != other.digest
+    assert split.digest == again.digest and len(split.digest) == 16
+    for changed in ({"name": "as published"}, {"fingerprint": "0" * 64}, {"unused": split.unused[1:]}):
+        assert replace(split, **changed) != split
+    moved = replace(split, train=split.train[1:], validation=split.train[:1])
+    assert moved != split and moved.digest != split.digest
+    assert {split, again, loaded, other} == {split, other}
+    assert {split: "kept"}[again] == "kept" and other not in {split: "kept"}
+
+
+def test_a_splits_rows_cannot_be_written_to() -> None:
+    mine = np.array([3, 1, 2])
+    split = Split(train=mine, unlabeled=np.array([0]), test=np.array([4]))
+    for rows in parts_of(split):
+        with pytest.raises(ValueError, match="read-only"):
+            rows[:] = 0
+    mine[0] = 7
+    assert split.train.tolist() == [1, 2, 3]
 
 
 def test_a_split_of_another_corpus_is_refused(tmp_path: Path) -> None:

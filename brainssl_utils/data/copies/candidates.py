@@ -63,10 +63,10 @@ def _index(base: Floats) -> Any:
     import faiss
 
     n, width = base.shape
-    index = flat = faiss.IndexFlatIP(width)
+    index: Any = faiss.IndexFlatIP(width)
     if n >= _EXACT_BELOW:
         # 4 sqrt(N) lists of about sqrt(N) / 4 rows: filling and asking them costs N^1.5 at most.
-        index = faiss.IndexIVFFlat(flat, width, int(4 * np.sqrt(n)), faiss.METRIC_INNER_PRODUCT)
+        index = faiss.IndexIVFFlat(index, width, int(4 * np.sqrt(n)), faiss.METRIC_INNER_PRODUCT)
         index.cp.niter, index.cp.max_points_per_centroid, index.cp.min_points_per_centroid = 8, 64, 1
         index.nprobe = _LISTS_ASKED
         index.train(base)

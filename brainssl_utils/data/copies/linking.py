@@ -95,10 +95,10 @@ def links_table(
 def _pair_numbers(ends: Ints, n: int) -> Ints:
     """Return one number for each of (P, 2) pairs of numbers below n, the same whichever end comes first."""
     low, high = np.sort(ends, axis=1).T
-    return np.ravel_multi_index((low, high), (n, n))
+    return low * n + high
 
 
 def _likeliest_of_each(pairs: pd.DataFrame) -> npt.NDArray[np.bool_]:
     """Mark the pairs that come first for one of their two rows; pairs are sorted by likeness."""
     ends = pd.Series(pairs[["a", "b"]].to_numpy().ravel())
-    return ~ends.duplicated().to_numpy().reshape(-1, 2).all(axis=1)
+    return (~ends.duplicated().to_numpy().reshape(-1, 2)).any(axis=1)

@@ -1,7 +1,7 @@
 """Which phantom files exist: sources, classes, patients, slices, copies and names, drawn before anything is rendered.
 
 The proportions are those of the three archives of the paper (1311 : 3264 : 3096), and so are the overlaps: a third of
-the first source is in the second, a fifth of the second are twins of other images in it, the third is a refined copy of
+the first source is in the second, a fifth of the second are copies of other images in it, the third is a refined copy of
 the second, and two pictures carry two labels.
 """
 
@@ -24,7 +24,7 @@ COUNTS = {
     "phantom-c": (901, 913, 438, 844),
 }
 SHARED_A = 1 / 3  # of phantom-a, found in phantom-b too
-TWINS_B = 0.2  # of phantom-b, copies of other files of it
+COPIES_B = 0.2  # of phantom-b, copies of other files of it
 COPIES_C = 0.9  # of phantom-c, refined copies of files of phantom-b
 TESTING_B = 394 / 3264  # of phantom-b, filed under Testing
 SMALLEST = 60
@@ -75,7 +75,7 @@ def _slices(n: int, class_name: str, first_patient: int, rng: np.random.Generato
         patient += 1
 
 
-def _twin_changes(rng: np.random.Generator) -> tuple[str, ...]:
+def _copy_changes(rng: np.random.Generator) -> tuple[str, ...]:
     kind = rng.choice(["exact", "jpeg", "resize", "flip"], p=[0.2, 0.35, 0.3, 0.15])
     if kind == "exact":
         return ("exact",)
@@ -95,7 +95,7 @@ def _copies(
         if source == "phantom-a":
             changes: tuple[str, ...] = ("fit-224", f"jpeg-{rng.integers(60, 90)}")
         elif source == "phantom-b":
-            changes = _twin_changes(rng)
+            changes = _copy_changes(rng)
         else:
             changes = (f"crop-{rng.uniform(0.0, 0.08):.2f}", "stretch", "fit-256", "jpeg-90")
         o = originals[which]
@@ -109,8 +109,8 @@ def _plan_class(
 ) -> list[PlannedFile]:
     """All files of one class; `counts` is source -> number."""
     n_a, n_b, n_c = (counts[source] for source in SOURCES)
-    shared, twins, refined = round(n_a * SHARED_A), round(n_b * TWINS_B), round(n_c * COPIES_C)
-    own = {"phantom-a": n_a - shared, "phantom-b": n_b - twins, "phantom-c": n_c - refined}
+    shared, repeated, refined = round(n_a * SHARED_A), round(n_b * COPIES_B), round(n_c * COPIES_C)
+    own = {"phantom-a": n_a - shared, "phantom-b": n_b - repeated, "phantom-c": n_c - refined}
     # Sources alternate along the patients, so that one patient's slices end up in several, as slices on the web do.
     order = rng.permutation(np.repeat(SOURCES, [own[source] for source in SOURCES]))
     slices = _slices(len(order), class_name, first_patient, rng)
@@ -118,22 +118,22 @@ def _plan_class(
     in_b = [file for file in originals if file.source == "phantom-b"]
     for file in in_b:
         file.testing = bool(rng.random() < TESTING_B / 2)
-    # Most of Testing has a twin in Training in the archive that phantom-b imitates (66 %).
-    copies = _copies("phantom-b", twins, in_b, rng, testing=TESTING_B / 2 / TWINS_B)
+    # Most of Testing has a copy in Training in the archive that phantom-b imitates (66 %).
+    copies = _copies("phantom-b", repeated, in_b, rng, testing=TESTING_B / 2 / COPIES_B)
     return originals + copies + _copies("phantom-a", shared, in_b, rng) + _copies("phantom-c", refined, in_b, rng)
 
 
 def _swap_labels(files: list[PlannedFile], rng: np.random.Generator) -> None:
-    """Two pictures with two labels: a copy of a meningioma filed as glioma, in place of a glioma's twin (in place)."""
-    twins = [f for f in files if f.source == "phantom-b" and f.class_name == "glioma" and f.copy_of]
+    """Two pictures with two labels: a copy of a meningioma filed as glioma, in place of a glioma's copy (in place)."""
+    copies = [f for f in files if f.source == "phantom-b" and f.class_name == "glioma" and f.copy_of]
     meningiomas = [f for f in files if f.source == "phantom-b" and f.class_name == "meningioma" and not f.copy_of]
-    if len(twins) < 2 or len(meningiomas) < 2:
+    if len(copies) < 2 or len(meningiomas) < 2:
         return
     picks = rng.choice(len(meningiomas), 2, replace=False)
-    for twin, pick, change in zip(twins, picks, ("exact", "jpeg-85")):
+    for copy, pick, change in zip(copies, picks, ("exact", "jpeg-85")):
         original = meningiomas[pick]
-        twin.patient, twin.plane, twin.position = original.patient, original.plane, original.position
-        twin.copy_of, twin.changes, twin.testing = original, (change,), True
+        copy.patient, copy.plane, copy.position = original.patient, original.plane, original.position
+        copy.copy_of, copy.changes, copy.testing = original, (change,), True
         original.testing = False
 
 
