@@ -28,7 +28,8 @@ import pandas as pd
 from common import profile_of, spread
 from torch import nn
 
-from brainssl_utils.data.corpus import Corpus, load_corpus
+from brainssl_utils.data.corpus import Corpus
+from brainssl_utils.data.loading import load_corpus
 from brainssl_utils.data.reading.sources import SOURCES
 from brainssl_utils.data.splits.draw import grouped_split, paper_split
 from brainssl_utils.data.splits.split import Split

@@ -20,7 +20,7 @@ import pandas as pd
 import torch
 from common import profile_of, spread
 
-from brainssl_utils.data.corpus import load_corpus
+from brainssl_utils.data.loading import load_corpus
 from brainssl_utils.data.splits.draw import grouped_split, paper_split
 from brainssl_utils.data.splits.split import Split
 from brainssl_utils.evaluation.protocol import pixel_knn

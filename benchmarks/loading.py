@@ -26,7 +26,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from brainssl_utils.data.corpus import Corpus, load_corpus
+from brainssl_utils.data.corpus import Corpus
+from brainssl_utils.data.loading import load_corpus
 from brainssl_utils.data.phantoms.write import write_phantoms
 from brainssl_utils.data.reading.archives import expand, scan
 from brainssl_utils.data.reading.gather import gather

@@ -88,7 +88,7 @@ def prepare(
     if size < 8:
         raise CourseError(f"--size {size}: at least 8 pixels are needed; the course uses 96.")
     from brainssl_utils.data.conflicts import overlap_table
-    from brainssl_utils.data.corpus import load_corpus
+    from brainssl_utils.data.loading import load_corpus
     from brainssl_utils.data.splits.draw import grouped_split, paper_split
     from brainssl_utils.data.splits.leakage import leakage
 
@@ -128,7 +128,7 @@ def train(
     sizes = get_profile(profile)
     make_split = _splitter(split)
     check_writable(out)
-    from brainssl_utils.data.corpus import load_corpus
+    from brainssl_utils.data.loading import load_corpus
     from brainssl_utils.methods import make_method
     from brainssl_utils.training.trainer import fit
 

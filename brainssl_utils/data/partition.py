@@ -74,7 +74,7 @@ def components(n: int, a: npt.ArrayLike, b: npt.ArrayLike) -> Ints:
 
 def majority_label(units: Ints, labels: Ints) -> Ints:
     """Return the commonest label of each unit (the lowest of equals); `units` are numbered 0..U-1."""
-    return pd.crosstab(units, labels).idxmax(axis=1).to_numpy(dtype=np.int64)
+    return np.asarray(pd.crosstab(units, labels).idxmax(axis=1), dtype=np.int64)
 
 
 def joined_units(first: npt.ArrayLike, second: npt.ArrayLike) -> Ints:

@@ -17,7 +17,7 @@ import pytest
 from image_files import picture, put
 from PIL import Image
 
-from brainssl_utils.data.corpus import load_corpus
+from brainssl_utils.data.loading import load_corpus
 from brainssl_utils.data.reading.downloads import FIGSHARE_FILES, PublishedFile, download_figshare, download_kaggle
 from brainssl_utils.data.reading.figshare import parse_folds, read_figshare_slice
 from brainssl_utils.data.reading.sources import SOURCES

@@ -14,9 +14,10 @@ import pytest
 from image_files import class_folders, encoded, picture, put, zipped
 from PIL import Image
 
+from brainssl_utils.data.copies.hashes import perceptual_hashes
 from brainssl_utils.data.corpus import resize_area
 from brainssl_utils.data.reading.archives import Unreadable, expand, scan
-from brainssl_utils.data.reading.decode import Decoded, decode_image, perceptual_hashes, squares
+from brainssl_utils.data.reading.decode import Decoded, decode_image
 from brainssl_utils.data.reading.gather import gather
 from brainssl_utils.data.reading.sources import PAPER_SOURCES, SOURCES, class_of, recognise
 from brainssl_utils.errors import CourseError
@@ -185,17 +186,7 @@ def test_missing_and_unsuitable_data_are_named(tmp_path: Path) -> None:
 
 
 def _square(decoded: Decoded, size: int = 96) -> np.ndarray:
-    return squares([decoded], size)[0]
-
-
-def test_resizing_together_gives_each_picture_the_square_it_has_alone() -> None:
-    kinds = [("PNG", 60, 80), ("JPEG", 300, 200), ("PNG", 60, 60), ("JPEG", 512, 512)]
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    files = [encoded(picture(i, h, w), kind, exif=exif) for kind, h, w in kinds for i in range(6)]
-    decoded = [decode_image(data) for data in files]
-    np.testing.assert_array_equal(squares(decoded, 96), [_square(one) for one in decoded])
-    assert squares([], 96).shape == (0, 96, 96)
+    return decoded.square(size)
 
 
 def test_pixels_are_pillows_own_for_ordinary_files() -> None:
@@ -334,9 +325,10 @@ def test_files_that_cannot_be_used_say_why(data: bytes, reason: str) -> None:
 
 def test_hashes_are_those_of_imagehash() -> None:
     squares = np.stack([np.asarray(Image.fromarray(picture(seed, 96, 96))) for seed in range(40)])
-    found = [f"{value:016x}" for value in perceptual_hashes(squares[:, None]).tolist()]
-    assert found == [str(imagehash.phash(Image.fromarray(square))) for square in squares]
-    assert len(set(found)) == 40
+    for found, seen in zip(perceptual_hashes(squares[:, None]), (squares, squares[..., ::-1])):
+        hashes = [f"{value:016x}" for value in found.tolist()]
+        assert hashes == [str(imagehash.phash(Image.fromarray(square))) for square in seen]
+        assert len(set(hashes)) == 40
 
 
 @pytest.mark.parametrize(("old", "new"), [(96, 48), (96, 32), (96, 40), (30, 64), (10, 7)])

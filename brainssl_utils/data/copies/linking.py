@@ -76,7 +76,7 @@ class Linker:
         """Count the comparisons made between two groups so far, for (P, 2) pairs of them."""
         n = len(self.group)
         made = pd.Series(_pair_numbers(self.group[self.compared[["a", "b"]].to_numpy()], n)).value_counts()
-        return made.reindex(_pair_numbers(groups, n), fill_value=0).to_numpy()
+        return np.asarray(made.reindex(_pair_numbers(groups, n), fill_value=0), dtype=np.int64)
 
 
 def links_table(
@@ -100,5 +100,5 @@ def _pair_numbers(ends: Ints, n: int) -> Ints:
 
 def _likeliest_of_each(pairs: pd.DataFrame) -> npt.NDArray[np.bool_]:
     """Mark the pairs that come first for one of their two rows; pairs are sorted by likeness."""
-    ends = pd.Series(pairs[["a", "b"]].to_numpy().ravel())
-    return (~ends.duplicated().to_numpy().reshape(-1, 2)).any(axis=1)
+    repeated = np.asarray(pd.Series(pairs[["a", "b"]].to_numpy().ravel()).duplicated())
+    return np.any(~repeated.reshape(-1, 2), axis=1)

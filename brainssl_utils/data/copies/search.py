@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from brainssl_utils.data.copies.alignment import aligned_correlation
-from brainssl_utils.data.copies.hashes import perceptual_hashes
+from brainssl_utils.data.copies.hashes import Hashes, perceptual_hashes
 from brainssl_utils.data.copies.linking import Linker, links_table
 from brainssl_utils.data.copies.signatures import Floats, signatures
 from brainssl_utils.data.partition import Ints, components
@@ -61,7 +61,7 @@ class Groups:
 def find_groups(
     images: npt.NDArray[np.uint8],
     sha256: Sequence[str] | npt.NDArray[np.str_],
-    phash: npt.NDArray[np.uint64] | None = None,
+    hashes: tuple[Hashes, Hashes] | None = None,
     labels: npt.ArrayLike | None = None,
     threshold: float = 0.98,
     keep_links: float = 0.90,
@@ -73,7 +73,7 @@ def find_groups(
     Args:
         images: (N, 1, S, S) uint8 decoded images, S even and at least 48; 96 is what the thresholds were measured at.
         sha256: (N,) content hashes of the files; equal ones are copies without further test.
-        phash: (N,) uint64 perceptual hashes (`perceptual_hashes`); computed from the pixels if left out.
+        hashes: what `perceptual_hashes` gives for the images; computed if left out.
         labels: (N,) class codes; they play no part in the search and only appear in `Groups.largest`.
         threshold: correlation (0..1) of the band-passed pixels after alignment from which two images are copies.
             0.98 is met by nearly all copies and by few neighbouring slices of one patient; 0.90 includes most
@@ -89,8 +89,8 @@ def find_groups(
         CourseError: lengths differ, or a parameter is out of range.
     """
     n = len(images)
-    if len(sha256) != n or (phash is not None and len(phash) != n):
-        raise CourseError(f"find_groups: {n} images need {n} sha256 and phash values, got {len(sha256)}.")
+    if len(sha256) != n or (hashes is not None and {len(found) for found in hashes} != {n}):
+        raise CourseError(f"find_groups: {n} images need {n} sha256 and hash values, got {len(sha256)}.")
     if not 0 < keep_links <= threshold <= 1:
         raise CourseError(f"find_groups: need 0 < keep_links <= threshold <= 1, got {keep_links} and {threshold}.")
     codes = None if labels is None else np.asarray(labels, dtype=np.int64)
@@ -100,9 +100,7 @@ def find_groups(
     rows = np.unique(components(n, exact["a"], exact["b"]), return_index=True)[1]
 
     distinct = pixels if len(rows) == n else pixels[rows]
-    plain, mirrored = perceptual_hashes(distinct, threads)
-    if phash is not None:
-        plain = np.asarray(phash, dtype=np.uint64)[rows]
+    plain, mirrored = perceptual_hashes(distinct, threads) if hashes is None else (found[rows] for found in hashes)
     linker = Linker(signatures(distinct, threads), threshold, threads)
     linker.run(plain, mirrored, neighbours)
     near = linker.compared[linker.compared["value"] >= keep_links]

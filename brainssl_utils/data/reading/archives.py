@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import re
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from brainssl_utils.errors import CourseError
+from brainssl_utils.validity import digest
 
 MAX_FILE_BYTES = 256 * 2**20  # a single image file beyond this is refused rather than read into memory
 MAX_ZIP_BYTES = 4 * 2**30  # a zip inside a zip is read into memory whole; figshare's hold 0.2 GB each
@@ -51,7 +50,7 @@ class Entry:
         """The file's own name, without folders."""
         return self.path.rpartition("/")[2]
 
-    @cached_property
+    @property
     def folders(self) -> tuple[str, ...]:
         """The names of the folders above the file inside its place."""
         return tuple(self.path.split("/")[:-1])
@@ -78,12 +77,17 @@ class Listing:
 
     def key(self) -> str:
         """Hash of names, sizes and checksums (zips) or times of change (loose files): changes whenever a file does."""
-        digest = hashlib.sha256(str(self.root.resolve()).encode(errors="surrogateescape"))
-        lines = sorted(f"{e.place}|{e.path}|{e.size}|{e.stamp}" for e in self.entries)
-        lines += sorted(f"{place}|{path}" for place, path in self.folders)
-        lines += sorted("|".join(problem) for problem in self.problems)
-        digest.update("\n".join(lines).encode(errors="surrogateescape"))
-        return digest.hexdigest()
+        files = sorted((e.place, e.path, e.size, e.stamp) for e in self.entries)
+        return digest(str(self.root.resolve()), files, sorted(self.folders), sorted(self.problems))
+
+    def leave_out(self, source: str, path: str, reason: str) -> None:
+        """Note that a file is skipped, and why; `source` is the archive's name, "" for a loose file."""
+        self.problems.append(Problem(source, path, reason, "skipped"))
+
+
+def as_text(name: str) -> str:
+    r"""A file name as valid text: bytes that are none (Python keeps them as `surrogateescape`) read as "\xe9"."""
+    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def scan(root: str | Path) -> Listing:
@@ -97,7 +101,7 @@ def scan(root: str | Path) -> Listing:
     if root.is_dir():
         _list_folder(listing)
     elif root.is_file() and root.suffix.lower() == ".zip":
-        _list_zip_file(listing, root, root.name)
+        _list_zip(listing, root, root.name)
     elif root.is_file():
         raise CourseError(f"data: {root} is a single file. Give a folder with archives or class folders, or a .zip.")
     else:
@@ -113,17 +117,11 @@ def expand(listing: Listing) -> None:
     for entry in inner:
         listing.entries.remove(entry)
         try:
-            with _open_place(listing.root, entry.place) as outer:
-                blob = read_entry(outer, entry, limit=MAX_ZIP_BYTES)
-            with zipfile.ZipFile(io.BytesIO(blob)) as archive:
-                _list_members(listing, archive, entry.shown)
-        except (zipfile.BadZipFile, Unreadable, OSError) as error:
-            listing.problems.append(_bad_zip(entry.shown, error))
-
-
-def is_nested(place: str) -> bool:
-    """Whether a place is a zip inside a zip."""
-    return bool(_split_place(place)[1])
+            with open_place(listing.root, entry.place) as outer:
+                content = io.BytesIO(read_entry(outer, entry, MAX_ZIP_BYTES))
+            _list_zip(listing, content, entry.shown)
+        except Unreadable as error:
+            listing.leave_out(entry.shown, "", _bad_zip(error))
 
 
 @contextmanager
@@ -133,11 +131,20 @@ def open_place(root: Path, place: str) -> Iterator[zipfile.ZipFile | Path]:
     Raises:
         Unreadable: the zip cannot be opened any more.
     """
-    try:
-        with _open_place(root, place) as opened:
-            yield opened
-    except zipfile.BadZipFile as error:
-        raise Unreadable(str(error)) from error
+    if not place:
+        yield root
+        return
+    inner = re.match(r"(.*?\.zip)/(.+)$", place, flags=re.IGNORECASE)
+    with ExitStack() as stack:
+        try:
+            # A single zip given as data is its own place.
+            path = root if root.is_file() else root / (inner[1] if inner else place)
+            opened = stack.enter_context(zipfile.ZipFile(path))
+            if inner:
+                opened = stack.enter_context(zipfile.ZipFile(io.BytesIO(opened.read(inner[2]))))
+        except (zipfile.BadZipFile, OSError) as error:
+            raise Unreadable(f"cannot be opened as a zip: {error}") from error
+        yield opened
 
 
 def read_entry(opened: zipfile.ZipFile | Path, entry: Entry, limit: int = MAX_FILE_BYTES) -> bytes:
@@ -151,38 +158,21 @@ def read_entry(opened: zipfile.ZipFile | Path, entry: Entry, limit: int = MAX_FI
     try:
         if isinstance(opened, Path):
             return (opened / entry.path).read_bytes()
-        with opened.open(entry.info or entry.path) as member:
-            return member.read()
+        return opened.read(entry.info or entry.path)
     except OSError as error:
         raise Unreadable(f"cannot be read: {error.strerror or error}") from error
     except Exception as error:  # zipfile raises BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError
         raise Unreadable(f"cannot be read from its zip: {error}") from error
 
 
-@contextmanager
-def _open_place(root: Path, place: str) -> Iterator[zipfile.ZipFile | Path]:
-    if not place:
-        yield root
-        return
-    outer, inner = _split_place(place)
-    # A single zip given as data is its own place.
-    with zipfile.ZipFile(root if root.is_file() else root / outer) as archive:
-        if not inner:
-            yield archive
-        else:
-            with zipfile.ZipFile(io.BytesIO(archive.read(inner))) as nested:
-                yield nested
-
-
-def _split_place(place: str) -> tuple[str, str]:
-    match = re.match(r"(.*?\.zip)/(.+)$", place, flags=re.IGNORECASE)
-    return (match.group(1), match.group(2)) if match else (place, "")
-
-
 def _list_folder(listing: Listing) -> None:
     seen: set[tuple[int, int]] = set()
     system: list[str] = []
-    for current, folders, files in os.walk(listing.root, followlinks=True, onerror=lambda e: _denied(listing, e)):
+
+    def denied(error: OSError) -> None:
+        listing.leave_out("", str(error.filename), f"folder cannot be read: {error.strerror}")
+
+    for current, folders, files in os.walk(listing.root, followlinks=True, onerror=denied):
         status = os.stat(current)
         if (status.st_dev, status.st_ino) in seen:  # a link back up the tree
             folders.clear()
@@ -200,65 +190,49 @@ def _list_folder(listing: Listing) -> None:
 
 
 def _list_file(listing: Listing, file: Path, path: str) -> None:
-    lower = path.lower()
-    if lower.endswith(".zip"):
-        _list_zip_file(listing, file, path)
-        return
-    if lower.endswith(_OTHER_ARCHIVES):
-        listing.problems.append(Problem(path, "", "an archive of a kind that is not read: unpack it", "skipped"))
-        return
-    try:
-        status = file.stat()
-    except OSError as error:
-        listing.problems.append(Problem("", path, f"cannot be read: {error.strerror}", "skipped"))
-        return
-    listing.entries.append(Entry("", path, status.st_size, str(status.st_mtime_ns)))
+    if path.lower().endswith(".zip"):
+        _list_zip(listing, file, path)
+    elif path.lower().endswith(_OTHER_ARCHIVES):
+        listing.leave_out(path, "", "an archive of a kind that is not read: unpack it")
+    else:
+        try:
+            status = file.stat()
+            listing.entries.append(Entry("", path, status.st_size, str(status.st_mtime_ns)))
+        except OSError as error:
+            listing.leave_out("", path, f"cannot be read: {error.strerror}")
 
 
-def _list_zip_file(listing: Listing, file: Path, place: str) -> None:
+def _list_zip(listing: Listing, file: Path | io.BytesIO, place: str) -> None:
     try:
         with zipfile.ZipFile(file) as archive:
-            _list_members(listing, archive, place)
+            members = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        listing.problems.append(_bad_zip(place, error))
-
-
-def _list_members(listing: Listing, archive: zipfile.ZipFile, place: str) -> None:
+        listing.leave_out(place, "", _bad_zip(error))
+        return
     times: Counter[str] = Counter()
     system: list[str] = []
-    for info in archive.infolist():
+    for info in members:
         # Written by all sorts of tools: "a\\b", "./a/b" and "a//b" are all a/b.
-        path = info.filename.replace("\\", "/").removeprefix("./")
-        if "//" in path or "/./" in path:
-            path = re.sub(r"(?<=/)(\./|/)+", "", path)
+        path = re.sub(r"(?<=/)(\./|/)+", "", info.filename.replace("\\", "/").removeprefix("./"))
         parts = path.rstrip("/").split("/")
         if path.startswith("/") or ".." in parts or re.match(r"[A-Za-z]:", path):
-            reason = "unsafe name that points outside its archive"
-            listing.problems.append(Problem(place, path, reason, "skipped"))
+            listing.leave_out(place, path, "unsafe name that points outside its archive")
         elif any(map(_is_system, parts)):
             system.append(path)
         elif path.endswith("/"):
             listing.folders.append((place, path.rstrip("/")))
         else:
             times[path] += 1
-            entry = Entry(place, path, info.file_size, f"{info.CRC:08x}", info)
-            if times[path] > 1:
-                again = f"{path}#{times[path]}"
-                reason = f"the name occurs more than once in its zip; occurrence {times[path]} is kept as {again}"
+            kept = f"{path}#{times[path]}" if times[path] > 1 else path
+            if kept != path:
+                reason = f"the name occurs more than once in its zip; occurrence {times[path]} is kept as {kept}"
                 listing.problems.append(Problem(place, path, reason, "kept"))
-                entry = replace(entry, path=again)
-            listing.entries.append(entry)
+            listing.entries.append(Entry(place, kept, info.file_size, f"{info.CRC:08x}", info))
     _note_system(listing, place, system)
 
 
-def _bad_zip(place: str, error: Exception) -> Problem:
-    reason = f"cannot be opened as a zip ({error}): cut short or damaged, download it again"
-    return Problem(place, "", reason, "skipped")
-
-
-def _denied(listing: Listing, error: OSError) -> None:
-    reason = f"folder cannot be read: {error.strerror}"
-    listing.problems.append(Problem("", str(error.filename), reason, "skipped"))
+def _bad_zip(error: Exception) -> str:
+    return f"cannot be opened as a zip ({error}): cut short or damaged, download it again"
 
 
 def _is_system(name: str) -> bool:
@@ -269,5 +243,4 @@ def _note_system(listing: Listing, place: str, names: Iterable[str]) -> None:
     names = sorted(names)
     if names:
         shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-        reason = f"hidden or system files ({len(names)}): {shown}"
-        listing.problems.append(Problem(place or listing.name, "", reason, "skipped"))
+        listing.leave_out(place or listing.name, "", f"hidden or system files ({len(names)}): {shown}")

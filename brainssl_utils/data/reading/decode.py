@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import io
-from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
-from brainssl_utils.data.chunks import over_chunks
 from brainssl_utils.data.reading.archives import Unreadable
 
 MIN_SIDE = 16  # px; a smaller picture shows nothing that can be classified
 MAX_PIXELS = 60_000_000  # px; a file that declares more is refused before a byte of it is decoded
-_HASH_SIDE = 32
 _FILTER = Image.Resampling.BILINEAR  # Pillow widens it to the reduction factor, so it averages areas (no aliasing)
 _SIXTEEN_BIT = {"I", "I;16", "I;16B", "I;16L", "I;16N"}
 _ORIENTATION = 0x0112
@@ -28,11 +24,12 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SIDEWAYS = {_TURNS[k] for k in (5, 6, 7, 8)}
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """One picture, from which `squares` makes squares.
+    """One picture, decoded once.
 
     Attributes:
         grey: mode "L"; of a large JPEG at half, quarter or eighth scale.
@@ -48,6 +45,12 @@ class Decoded:
     note: str = ""
     box: tuple[float, float, float, float] | None = None
     turn: Image.Transpose | None = None
+
+    def square(self, size: int) -> np.ndarray:
+        """(size, size) uint8, whatever the aspect ratio, as in the paper: `grey.resize((size, size), BILINEAR)`."""
+        made = self.grey.resize((size, size), _FILTER, self.box)
+        # Turning the small square equals turning the picture first, and costs less.
+        return np.asarray(made if self.turn is None else made.transpose(self.turn))
 
 
 def decode_image(data: bytes, largest: int = 96) -> Decoded:
@@ -77,50 +80,6 @@ def decode_image(data: bytes, largest: int = 96) -> Decoded:
         raise Unreadable(f"cannot be decoded: {error}") from error
 
 
-def squares(pictures: Sequence[Decoded], size: int) -> np.ndarray:
-    """Resize each picture to a square, whatever its aspect ratio, as in the paper: (N, size, size) uint8.
-
-    The pixels are those of `grey.resize((size, size), BILINEAR)`.
-    """
-    made = np.empty((len(pictures), size, size), dtype=np.uint8)
-    alike: dict[object, list[int]] = defaultdict(list)
-    for place, picture in enumerate(pictures):
-        alike[picture.grey.size, picture.box].append(place)
-    for places in alike.values():
-        for first in range(0, len(places), 4):
-            some = places[first : first + 4]
-            greys, box = [pictures[place].grey for place in some], pictures[some[0]].box
-            if len(some) == 4:  # as the channels of one picture, four resize in the time of three
-                together = Image.merge("CMYK", greys).resize((size, size), _FILTER, box)
-                made[some] = np.asarray(together).transpose(2, 0, 1)
-            else:
-                made[some] = [np.asarray(grey.resize((size, size), _FILTER, box)) for grey in greys]
-    for place, picture in enumerate(pictures):
-        if picture.turn is not None:  # turning the small square equals turning the picture first, and costs less
-            made[place] = np.asarray(Image.fromarray(made[place]).transpose(picture.turn))
-    return made
-
-
-def perceptual_hashes(images: np.ndarray, threads: int | None = None) -> np.ndarray:
-    """64-bit DCT hashes of (N, 1, S, S) uint8 images, (N,) uint64: the bits of `imagehash.phash`, first bit highest.
-
-    A bit says whether one of the 8 x 8 lowest DCT coefficients of a 32 x 32 thumbnail lies above their median.
-    `threads` work side by side; by default one a core.
-    """
-    from scipy.fft import dct
-
-    lowest = dct(np.eye(_HASH_SIDE), axis=0)[:8]
-
-    def work(rows: slice) -> np.ndarray:
-        small = (_HASH_SIDE, _HASH_SIDE)
-        thumbs = [np.asarray(Image.fromarray(one).resize(small, Image.Resampling.LANCZOS)) for one in images[rows, 0]]
-        low = (lowest @ np.stack(thumbs).astype(np.float64) @ lowest.T).reshape(-1, 64)
-        return np.packbits(low > np.median(low, axis=1, keepdims=True), axis=1)
-
-    parts = [np.empty((0, 8), dtype=np.uint8), *over_chunks(work, len(images), threads)]
-    return np.concatenate(parts).view(">u8").ravel().astype(np.uint64)
-
-
 def scale_to_uint8(values: np.ndarray) -> np.ndarray:
     """Map a grey array of any depth linearly from its own minimum..maximum to 0..255; non-finite values become 0."""
     values = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
@@ -136,24 +95,16 @@ def _decoded(image: Image.Image, largest: int) -> Decoded:
         raise Unreadable(f"too small: {width} x {height} px, at least {MIN_SIDE} px a side expected")
     if width * height > MAX_PIXELS:
         raise Unreadable(f"refused: {width} x {height} px, more than the {MAX_PIXELS:,} allowed")
-    notes = []
-    box = None
-    if image.format == "JPEG":
-        drafted = image.draft("L", (2 * largest, 2 * largest))
-        box = drafted[1] if drafted else None
-        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1)) if "exif" in image.info else None
-    else:
-        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
-        frames = getattr(image, "n_frames", 1)
-        if frames > 1:
-            notes.append(f"first of {frames} frames taken")
+    frames = getattr(image, "n_frames", 1)
+    turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+    drafted = image.draft("L", (2 * largest, 2 * largest)) if image.format == "JPEG" else None
     grey, note = _grey(image)
-    notes += [note] if note else []
+    notes = [f"first of {frames} frames taken" if frames > 1 else "", note]
     if turn is not None:
         notes.append("turned as its EXIF orientation says")
-        if turn in (*(_TURNS[k] for k in (5, 6, 7, 8)),):
+        if turn in _SIDEWAYS:
             width, height = height, width
-    return Decoded(grey, width, height, "; ".join(notes), box, turn)
+    return Decoded(grey, width, height, "; ".join(filter(None, notes)), drafted[1] if drafted else None, turn)
 
 
 def _grey(image: Image.Image) -> tuple[Image.Image, str]:
@@ -174,8 +125,6 @@ def _grey(image: Image.Image) -> tuple[Image.Image, str]:
         solid = Image.new("RGBA", image.size, (0, 0, 0, 255))
         solid.alpha_composite(image.convert("RGBA"))
         return solid.convert("RGB").convert("L"), ""
-    if image.mode in ("1", "RGB"):
-        return image.convert("L"), ""
     return image.convert("RGB").convert("L"), ""
 
 

@@ -22,18 +22,39 @@ _MANIFEST_COLUMNS = {"patient", "plane", "class", "source", "path"}
 
 @dataclass(frozen=True)
 class Item:
-    """One file that should become a row: `class_name` is None where the file itself tells it (figshare)."""
+    """One file that should become a row.
+
+    Attributes:
+        entry: where the file lies.
+        path: its path from the archive's top on.
+        class_name: None where the file itself tells it (figshare).
+        source: short name of its archive; "" until that is known.
+        top: the folders above the archive's top.
+        folder, parent: the class folder's own name, and that of the folder above it.
+        patient, plane: as a manifest tells them, "" elsewhere.
+    """
 
     entry: Entry
-    source: str
     path: str
     class_name: str | None
+    source: str = ""
+    top: str = ""
+    folder: str = ""
+    parent: str = ""
     patient: str = ""
     plane: str = ""
 
     @property
     def id(self) -> str:
         return f"{self.source}/{self.path}"
+
+    @property
+    def same_file(self) -> tuple[str, int]:
+        """Equal for two files that are very likely the same one, packed twice."""
+        return self.path.lower(), self.entry.size
+
+
+Archives = list[tuple[str, list[Item]]]  # (name, its images)
 
 
 @dataclass
@@ -46,18 +67,6 @@ class Gathered:
     problems: list[Problem] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class _Placed:
-    """An entry with the folders above its class folder divided into the archive's top (`root`) and its inner path."""
-
-    entry: Entry
-    root: str
-    path: str
-    class_name: str
-    folder: str
-    parent: str
-
-
 def gather(listing: Listing) -> Gathered:
     """Sort the files of a listing into sources and classes.
 
@@ -67,16 +76,16 @@ def gather(listing: Listing) -> Gathered:
     problems: list[Problem] = []
     slices, rest, folds = _take_figshare(listing, problems)
     classes, own = _choose_classes(rest, has_slices=bool(slices))
-    manifest = _read_manifest(listing, problems)
     placed = _place(listing, rest, own, problems)
-    groups = _group(listing, placed, manifest)
-    groups = _drop_second_copies(groups, problems)
-    items = slices + [_item(name, p, manifest) for name, group in groups for p in group]
+    archives = _drop_second_packing(_archives(listing, placed), problems)
+    items = slices + [replace(item, source=name) for name, members in archives for item in members]
     _report_empty(listing, placed, problems)
     if not items:
+        lines = [f"{'/'.join(filter(None, p[:2]))}: {p.reason}" for p in (*listing.problems, *problems)]
+        found = f" What was found: {'; '.join(lines[:3])}" if lines else ""
         raise CourseError(
             f"data: no class folders with images in {listing.root}. Expected folders such as glioma, meningioma, "
-            f"notumor and pituitary at any depth, or two or more folders of your own classes.{_first(listing, problems)}"
+            f"notumor and pituitary at any depth, or two or more folders of your own classes.{found}"
         )
     return Gathered(_ordered(items, problems), classes, folds, problems)
 
@@ -91,10 +100,10 @@ def _take_figshare(listing: Listing, problems: list[Problem]) -> tuple[list[Item
         name = entry.name.lower()
         if name == "cvind.mat":
             folds = folds or entry
-        elif not (name.endswith(".mat") and re.fullmatch(r"\d+\.mat", name)):
+        elif not re.fullmatch(r"\d+\.mat", name):
             rest.append(entry)
         elif name not in taken:
-            taken[name] = Item(entry, FIGSHARE, name, None)
+            taken[name] = Item(entry, name, None, FIGSHARE)
         elif taken[name].entry.size == entry.size:
             again[entry.place or listing.name] += 1
         else:
@@ -119,8 +128,10 @@ def _choose_classes(entries: Sequence[Entry], has_slices: bool) -> tuple[tuple[s
     return tuple(sorted(own.values())), True
 
 
-def _place(listing: Listing, entries: Iterable[Entry], own: bool, problems: list[Problem]) -> list[_Placed]:
-    placed: list[_Placed] = []
+def _place(listing: Listing, entries: Iterable[Entry], own: bool, problems: list[Problem]) -> list[Item]:
+    """Find the class folder of each file, and the archive's top above it."""
+    manifest = _read_manifest(listing, problems)
+    placed: list[Item] = []
     unknown: dict[tuple[str, str], int] = defaultdict(int)
     spellings: dict[str, str] = {}
     for entry in sorted(entries, key=lambda e: (e.place, e.path)):
@@ -133,15 +144,16 @@ def _place(listing: Listing, entries: Iterable[Entry], own: bool, problems: list
             if _IMAGE_NAME.search(entry.path):
                 unknown[entry.place, "/".join(folders)] += 1
             continue
-        root = depth
-        while root > 0 and fold_name(folders[root - 1]) in _PARTS:
-            root -= 1
-        name = class_of(folders[depth]) if not own else None
-        # Spelt once: "Cats" in train/ and "cats" in test/ are one class.
-        name = name or spellings.setdefault(fold_name(folders[depth]), folders[depth])
-        inner = "/".join((*folders[root:], entry.name))
-        parent = folders[depth - 1] if depth else ""
-        placed.append(_Placed(entry, "/".join(folders[:root]), inner, name, folders[depth], parent))
+        top = depth
+        while top > 0 and fold_name(folders[top - 1]) in _PARTS:
+            top -= 1
+        folder, parent = folders[depth], folders[depth - 1] if depth else ""
+        # The reader's own names are spelt once: "Cats" in train/ and "cats" in test/ are one class.
+        class_name = spellings.setdefault(fold_name(folder), folder) if own else class_of(folder)
+        path = "/".join((*folders[top:], entry.name))
+        told = manifest.get(_unzipped(entry), {})
+        told = {name: told.get(name, "") for name in ("source", "patient", "plane")}
+        placed.append(Item(entry, path, class_name, top="/".join(folders[:top]), folder=folder, parent=parent, **told))
     for (place, folder), count in unknown.items():
         shown = f'folder "{folder}" is no known class' if folder else "not in a class folder"
         reason = f"{shown}: {count} image{'s' if count > 1 else ''} left out"
@@ -149,49 +161,67 @@ def _place(listing: Listing, entries: Iterable[Entry], own: bool, problems: list
     return placed
 
 
-def _group(
-    listing: Listing, placed: list[_Placed], manifest: dict[str, dict[str, str]]
-) -> list[tuple[str, list[_Placed]]]:
+def _read_manifest(listing: Listing, problems: list[Problem]) -> dict[str, dict[str, str]]:
+    """Rows of a phantom set's `manifest.csv`, keyed by the image's path below the listing's root."""
+    rows: dict[str, dict[str, str]] = {}
+    for entry in listing.entries:
+        if entry.name != "manifest.csv":
+            continue
+        try:
+            with open_place(listing.root, entry.place) as opened:
+                text = read_entry(opened, entry).decode("utf-8")
+        except (Unreadable, UnicodeDecodeError) as error:
+            problems.append(Problem(listing.name, entry.path, f"manifest cannot be read: {error}", "skipped"))
+            continue
+        reader = csv.DictReader(io.StringIO(text))
+        if set(reader.fieldnames or ()) >= _MANIFEST_COLUMNS:
+            prefix = _unzipped(entry).removesuffix(entry.name)
+            rows.update({prefix + row["path"]: row for row in reader})
+    return rows
+
+
+def _unzipped(entry: Entry) -> str:
+    """The path a file has, or would have if its zips were folders."""
+    return re.sub(r"\.zip/", "/", entry.shown, flags=re.IGNORECASE)
+
+
+def _archives(listing: Listing, placed: list[Item]) -> Archives:
     """Divide the images by archive and name each: by the manifest, by layout, or after its folder."""
-    units: dict[tuple[str, str, str], list[_Placed]] = defaultdict(list)
-    for p in placed:
-        units[p.entry.place, p.root, p.parent].append(p)
-    groups: dict[tuple[str, str, str], list[_Placed]] = defaultdict(list)
-    for (place, root, parent), members in units.items():
-        layout = recognise({p.folder for p in members}, (p.entry.name for p in members), parent) or ""
-        for p in members:
-            row = _told(manifest, p.entry)
-            groups[place, root, row["source"] if row else layout].append(p)
+    units: dict[tuple[str, str, str], list[Item]] = defaultdict(list)
+    for item in placed:
+        units[item.entry.place, item.top, item.parent].append(item)
+    found: dict[tuple[str, str, str], list[Item]] = defaultdict(list)
+    for (place, top, parent), members in units.items():
+        layout = recognise({item.folder for item in members}, (item.entry.name for item in members), parent) or ""
+        for item in members:
+            found[place, top, item.source or layout].append(item)
     named = []
-    for (place, root, layout), members in groups.items():
-        own = root.rpartition("/")[2] or (place.rpartition("/")[2][:-4] if place else "") or listing.name
+    for (place, top, layout), members in found.items():
+        own = top.rpartition("/")[2] or (place.rpartition("/")[2][:-4] if place else "") or listing.name
         # A phantom folder that lost its manifest is still no real archive, for all its layout.
         named.append((own if own.startswith("phantom-") else layout or own, members))
     # Where one archive's parts differ in what they look like, the larger one comes first.
-    return sorted(named, key=lambda pair: (pair[0], -len(pair[1]), pair[1][0].entry.place, pair[1][0].root))
+    return sorted(named, key=lambda pair: (pair[0], -len(pair[1]), pair[1][0].entry.place, pair[1][0].top))
 
 
-def _drop_second_copies(
-    groups: list[tuple[str, list[_Placed]]], problems: list[Problem]
-) -> list[tuple[str, list[_Placed]]]:
+def _drop_second_packing(archives: Archives, problems: list[Problem]) -> Archives:
     """Load an archive once that is there twice (a zip beside its unpacked folder); unlike archives get unlike names."""
-    kept: list[tuple[str, list[_Placed]]] = []
-    for name, members in sorted(groups, key=lambda pair: -len(pair[1])):
-        keys = {(p.path.lower(), p.entry.size) for p in members}
+    kept: Archives = []
+    for name, members in sorted(archives, key=lambda pair: -len(pair[1])):
+        files = {item.same_file for item in members}
         for other, others in kept:
-            if name == other and name in SOURCES and not {p.path for p in members} & {p.path for p in others}:
+            if name == other and name in SOURCES and not {i.path for i in members} & {i.path for i in others}:
                 others += members  # one archive in two parts, such as Training.zip and Testing.zip
                 break
-            shared = keys & {(p.path.lower(), p.entry.size) for p in others}
-            if 2 * len(shared) > len(keys):
-                where, first = (_where(g) for g in (members, others))
-                reason = f"{len(shared)} files are also in {first} and are loaded once, from there"
-                problems.append(Problem(other, where, reason, "note"))
-                others += [p for p in members if (p.path.lower(), p.entry.size) not in shared]
+            shared = files & {item.same_file for item in others}
+            if 2 * len(shared) > len(files):
+                reason = f"{len(shared)} files are also in {_where(others)} and are loaded once, from there"
+                problems.append(Problem(other, _where(members), reason, "note"))
+                others += [item for item in members if item.same_file not in shared]
                 break
         else:
             taken = {other for other, _ in kept}
-            fresh = next(n for n in (name, *(f"{name}-{i}" for i in range(2, len(groups) + 2))) if n not in taken)
+            fresh = next(n for n in (name, *(f"{name}-{i}" for i in range(2, len(archives) + 2))) if n not in taken)
             if fresh != name:
                 reason = f"a second set called {name} with other files; it is called {fresh}"
                 problems.append(Problem(fresh, _where(members), reason, "note"))
@@ -199,9 +229,15 @@ def _drop_second_copies(
     return kept
 
 
-def _item(name: str, placed: _Placed, manifest: dict[str, dict[str, str]]) -> Item:
-    row = _told(manifest, placed.entry)
-    return Item(placed.entry, name, placed.path, placed.class_name, row.get("patient", ""), row.get("plane", ""))
+def _where(members: list[Item]) -> str:
+    return "/".join(part for part in (members[0].entry.place, members[0].top) if part) or "the top folder"
+
+
+def _report_empty(listing: Listing, placed: list[Item], problems: list[Problem]) -> None:
+    filled = {(i.entry.place, "/".join(i.entry.folders[:n])) for i in placed for n in range(len(i.entry.folders) + 1)}
+    for place, folder in listing.folders:
+        if class_of(folder.rpartition("/")[2]) and (place, folder) not in filled:
+            problems.append(Problem(place or listing.name, folder, "class folder without a single file", "note"))
 
 
 def _ordered(items: list[Item], problems: list[Problem]) -> list[Item]:
@@ -220,54 +256,4 @@ def _ordered(items: list[Item], problems: list[Problem]) -> list[Item]:
 
 
 def _natural(path: str) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]+)", path)]
-
-
-def _report_empty(listing: Listing, placed: list[_Placed], problems: list[Problem]) -> None:
-    filled = {(p.entry.place, "/".join(p.entry.folders[: i + 1])) for p in placed for i in range(len(p.entry.folders))}
-    for place, folder in listing.folders:
-        if class_of(folder.rpartition("/")[2]) and (place, folder) not in filled:
-            problems.append(Problem(place or listing.name, folder, "class folder without a single file", "note"))
-
-
-def _read_manifest(listing: Listing, problems: list[Problem]) -> dict[str, dict[str, str]]:
-    """Rows of a phantom set's `manifest.csv`, keyed by the image's path below the listing's root."""
-    rows: dict[str, dict[str, str]] = {}
-    for entry in listing.entries:
-        if entry.name != "manifest.csv":
-            continue
-        try:
-            with open_place(listing.root, entry.place) as opened:
-                text = read_entry(opened, entry).decode("utf-8")
-        except (Unreadable, UnicodeDecodeError) as error:
-            problems.append(Problem(listing.name, entry.path, f"manifest cannot be read: {error}", "skipped"))
-            continue
-        reader = csv.DictReader(io.StringIO(text))
-        if not set(reader.fieldnames or ()) >= _MANIFEST_COLUMNS:
-            continue
-        prefix = _unzipped(entry).removesuffix(entry.name)
-        rows.update({prefix + row["path"]: row for row in reader})
-    return rows
-
-
-def _told(manifest: dict[str, dict[str, str]], entry: Entry) -> dict[str, str]:
-    """What a manifest says of a file; there is none beside real archives."""
-    return manifest.get(_unzipped(entry), {}) if manifest else {}
-
-
-def _unzipped(entry: Entry) -> str:
-    """The path a file has, or would have if its zips were folders."""
-    return re.sub(r"\.zip/", "/", entry.shown, flags=re.IGNORECASE)
-
-
-def _where(members: list[_Placed]) -> str:
-    first = members[0]
-    return "/".join(part for part in (first.entry.place, first.root) if part) or "the top folder"
-
-
-def _first(listing: Listing, problems: list[Problem]) -> str:
-    found = (*listing.problems, *problems)
-    if not found:
-        return ""
-    lines = "; ".join(f"{p.source}{'/' if p.source and p.path else ''}{p.path}: {p.reason}" for p in found[:3])
-    return f" What was found: {lines}"
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", path)]

@@ -11,24 +11,14 @@ CLASSES: tuple[str, ...] = ("glioma", "meningioma", "no_tumor", "pituitary")
 
 # Spellings of the four classes once case and separators are gone; "tumour" is read as "tumor" first.
 _SPELLINGS: dict[str, str] = {
-    "glioma": "glioma",
-    "gliomas": "glioma",
-    "gliomatumor": "glioma",
-    "gliomatumors": "glioma",
-    "meningioma": "meningioma",
-    "meningiomas": "meningioma",
-    "meningiomatumor": "meningioma",
-    "meningiomatumors": "meningioma",
-    "pituitary": "pituitary",
-    "pituitarytumor": "pituitary",
-    "pituitarytumors": "pituitary",
-    "pituitaryadenoma": "pituitary",
-    "notumor": "no_tumor",
-    "notumors": "no_tumor",
-    "nontumor": "no_tumor",
-    "withouttumor": "no_tumor",
-    "normal": "no_tumor",
-    "healthy": "no_tumor",
+    spelling: name
+    for name, spellings in {
+        "glioma": "glioma gliomas gliomatumor gliomatumors",
+        "meningioma": "meningioma meningiomas meningiomatumor meningiomatumors",
+        "pituitary": "pituitary pituitarytumor pituitarytumors pituitaryadenoma",
+        "no_tumor": "notumor notumors nontumor withouttumor normal healthy",
+    }.items()
+    for spelling in spellings.split()
 }
 
 

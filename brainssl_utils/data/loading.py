@@ -1,0 +1,131 @@
+"""Loading a corpus: where the files lie, what the cache already holds, and the search for copies when it is asked for."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from brainssl_utils.compute.machine import available_cores
+from brainssl_utils.data.corpus import Copies, Corpus
+from brainssl_utils.data.phantoms.word import phantom_files
+from brainssl_utils.data.reading import cache as store
+from brainssl_utils.data.reading.archives import Listing, Problem, as_text, expand, scan
+from brainssl_utils.errors import CourseError
+from brainssl_utils.files import check_writable
+from brainssl_utils.validity import copies_key, corpus_fingerprint, reading_key
+
+_COPIES_SIZE = 96  # px at which copies are looked for, so that groups do not depend on the size asked for
+
+
+def load_corpus(
+    data: str | Path = "phantoms",
+    image_size: int = 96,
+    cache_dir: str | Path | None = None,
+    progress: bool = True,
+    threads: int | None = None,
+) -> Corpus:
+    """Load images into one corpus; the first load decodes every file once, later ones read the cache.
+
+    Copies among the images are looked for when `Corpus.table` or `Corpus.links` is first used, and kept in the cache too.
+
+    Args:
+        data: "phantoms" (1500 synthetic files, made on first use), "phantoms:N" (about N), a folder that holds archives
+            (zipped or unpacked, at any depth) or class folders, or one zip.
+        image_size: side S of the square images in px, 16..1024.
+        cache_dir: folder of the cache; by default $BRAINSSL_CACHE or ~/.cache/brainssl.
+        progress: show a bar during the first load, and say when copies are looked for.
+        threads: how many files are decoded side by side; by default one a core.
+
+    Returns:
+        The corpus. What could not be read, or looks odd, is in `Corpus.problems`, a row a file.
+
+    Raises:
+        CourseError: no such folder, no class folders in it, not one readable image, or a parameter out of range.
+    """
+    if not 16 <= image_size <= 1024:
+        raise CourseError(f"image_size is {image_size}: expected a side of 16 to 1024 px.")
+    threads = threads if threads is not None else available_cores()
+    if threads < 1:
+        raise CourseError(f"threads is {threads}: expected 1 or more.")
+    n_phantoms = phantom_files(data)
+    cache = check_writable(store.cache_folder(cache_dir))
+    listing = scan(_phantoms(n_phantoms, cache, progress) if n_phantoms else data)
+    name = "phantoms" if n_phantoms else as_text(listing.name)
+    return _Loader(listing, name, cache, threads, progress).corpus(image_size)
+
+
+def _phantoms(n_files: int, cache: Path, progress: bool) -> Path:
+    from brainssl_utils.data.phantoms import write
+
+    folder = cache / f"phantoms-{n_files}-v{write.VERSION}"
+    if progress and not folder.exists():
+        print(f"making {n_files} phantoms, once, in {folder}")
+    return write.write_phantoms(folder, n_files=n_files, seed=0)
+
+
+@dataclass(frozen=True)
+class _Loader:
+    """Makes a corpus of a listing, by way of the cache."""
+
+    listing: Listing
+    name: str
+    cache: Path
+    threads: int
+    progress: bool
+
+    def corpus(self, size: int) -> Corpus:
+        """The images at `size`, out of the cache or out of their files, without a search for copies."""
+        folder = self.cache / "corpora" / reading_key(self.listing.key(), self.name, size)
+        parts = store.load(folder)
+        if parts is None:
+            parts = self._decode(size)
+            store.save(folder, parts)
+        images, files = parts["images"], parts["files"]
+        return Corpus(
+            images=images,
+            files=files,
+            problems=parts["problems"],
+            fingerprint=corpus_fingerprint(files[["id", "class_name", "sha256"]].to_numpy().tolist(), size),
+            name=self.name,
+            copies=functools.partial(self._copies, files["sha256"].tolist(), images),
+            classes=tuple(parts["classes"]),
+        )
+
+    def _decode(self, size: int) -> dict[str, Any]:
+        """Decode every file, into the parts of a cached corpus."""
+        from brainssl_utils.data.reading.gather import gather
+        from brainssl_utils.data.reading.ingest import ingest
+
+        expand(self.listing)
+        gathered = gather(self.listing)
+        problems: list[Problem] = [*self.listing.problems, *gathered.problems]
+        images, files = ingest(self.listing, gathered, size, self.threads, self.progress, problems)
+        if files.empty:
+            reasons = "; ".join(f"{p.path}: {p.reason}" for p in problems[:3])
+            raise CourseError(f"data: not one image in {self.listing.root} could be read. {reasons}")
+        remarks = pd.DataFrame([map(as_text, p) for p in problems], columns=list(Problem._fields)).astype("str")
+        return {"images": images, "files": files, "problems": remarks, "classes": list(map(as_text, gathered.classes))}
+
+    def _copies(self, sha256: list[str], images: np.ndarray) -> Copies:
+        """Search for copies, unless the cache tells what a search among these very files found."""
+        folder = self.cache / "copies" / copies_key(sha256)
+        found = store.load(folder)
+        if found is None:
+            from brainssl_utils.data.copies.hashes import perceptual_hashes
+            from brainssl_utils.data.copies.search import find_groups
+
+            if self.progress:
+                print(f"looking for copies among {len(sha256)} images, once")
+            if images.shape[-1] != _COPIES_SIZE:
+                images = self.corpus(_COPIES_SIZE).images
+            hashes = perceptual_hashes(images, self.threads)
+            groups = find_groups(images, sha256, hashes, threads=self.threads)
+            marks = pd.DataFrame({"phash": [f"{value:016x}" for value in hashes[0].tolist()], "group": groups.group})
+            found = {"marks": marks, "links": groups.links}
+            store.save(folder, found)
+        return Copies(found["marks"], found["links"])
