@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
+from brainssl_utils.data.corpus import Corpus
 from brainssl_utils.errors import CourseError
-
-if TYPE_CHECKING:
-    from brainssl_utils.data.corpus import Corpus
 
 POLICIES = ("keep", "drop", "majority")
 

@@ -7,19 +7,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from brainssl_utils.data.corpus import Corpus
 from brainssl_utils.data.partition import apportion, joined_units
 from brainssl_utils.data.splits.split import Rows, Split
-from brainssl_utils.data.splits.units import Allocation, Sizes
+from brainssl_utils.data.splits.units import Allocation
 from brainssl_utils.errors import CourseError
-
-if TYPE_CHECKING:
-    from brainssl_utils.data.corpus import Corpus
 
 PAPER_SIZES = {"all": 7671, "train": 1235, "test": 308}
 SMALLEST = 20  # fewer images than this cannot be divided among three parts and several classes
@@ -55,10 +53,8 @@ def paper_split(
     test_quota = apportion(n_test, counts, least)
     train_quota = apportion(n_train, counts - test_quota)
     rng = np.random.default_rng([seed, 1])
-    drawn = [
-        np.split(rng.permutation(rows[labels == stratum]), [a, a + b])
-        for stratum, a, b in zip(strata, test_quota, train_quota)
-    ]
+    ends = np.stack([test_quota, test_quota + train_quota], axis=1)
+    drawn = [np.split(rng.permutation(rows[labels == stratum]), end) for stratum, end in zip(strata, ends)]
     tested, taught, rest = (np.concatenate(pieces) for pieces in zip(*drawn))
     rest = rng.permutation(rest)
     keep = len(rest) if unlabeled is None else unlabeled
@@ -169,10 +165,9 @@ def _unit_split(
     """Divide `rows` by whole units; `unknown` rows join `unused`; the mask `inside` fixes the test part."""
     labels = np.asarray(corpus.labels, dtype=np.int64)[rows]
     n_test, n_train, least = _sizes(len(rows), len(np.unique(labels)), parameters["test"], parameters["train"])
-    sizes = Sizes(n_test, n_train, least, parameters["unlabeled"], parameters["one_per_group"])
     rng = np.random.default_rng([seed, 2])
     allocation = Allocation(rng, labels, units, _groups(corpus, rows), tuple(corpus.classes))
-    allocation.run(sizes, inside)
+    allocation.run(n_test, n_train, parameters["unlabeled"], least, parameters["one_per_group"], inside)
     chosen = {part: rows[allocation.part == part] for part in ("train", "unlabeled", "test", "unused")}
     for part in ("train", "test"):
         if not len(chosen[part]):

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from brainssl_utils.data.corpus import Corpus
 from brainssl_utils.data.partition import components
-
-if TYPE_CHECKING:
-    from brainssl_utils.data.corpus import Corpus
-    from brainssl_utils.data.splits.split import Split
+from brainssl_utils.data.splits.split import Split
 
 GROUP_THRESHOLD = 0.98  # at which a corpus is grouped when it is loaded
 

@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from brainssl_utils.data.corpus import Corpus
 from brainssl_utils.errors import CourseError
 from brainssl_utils.files import write_json
 from brainssl_utils.validity import digest
-
-if TYPE_CHECKING:
-    from brainssl_utils.data.corpus import Corpus
 
 Rows = npt.NDArray[np.int64]
 PARTS = ("train", "validation", "unlabeled", "test", "unused")

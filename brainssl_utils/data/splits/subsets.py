@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from brainssl_utils.data.corpus import Corpus
 from brainssl_utils.data.partition import apportion, fill, joined_units, majority_label
+from brainssl_utils.data.splits.split import Split
 from brainssl_utils.errors import CourseError
-
-if TYPE_CHECKING:
-    from brainssl_utils.data.corpus import Corpus
-    from brainssl_utils.data.splits.split import Split
 
 
 def label_subset(split: Split, corpus: Corpus, n: int | float, seed: int = 0) -> npt.NDArray[np.int64]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -11,17 +9,6 @@ import pandas as pd
 from brainssl_utils.data.partition import Ints, apportion, fill, majority_label
 
 Mask = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """Rows that the parts of a split shall have: `unlabeled` None is all that remain, `least` is test rows a class."""
-
-    test: int
-    train: int
-    least: int = 1
-    unlabeled: int | None = None
-    one_per_group: bool = True
 
 
 class Allocation:
@@ -55,11 +42,20 @@ class Allocation:
             rows = self.size[self.in_conflict].sum()
             self.notes.append(f"{rows} images are not used with labels: copies in their units disagree on the class.")
 
-    def run(self, sizes: Sizes, fold: Mask | None = None) -> None:
-        """Choose the test units, or those with rows inside the `fold`, then the training units."""
+    def run(
+        self, test: int, train: int, unlabeled: int | None, least: int, one_per_group: bool, fold: Mask | None = None
+    ) -> None:
+        """Choose the test units, then the training units.
+
+        Args:
+            test, train, unlabeled: rows wanted in the parts; `unlabeled` None takes all that remain.
+            least: smallest number of test rows a class.
+            one_per_group: whether one drawn row of a group is tested on, and the others go unused.
+            fold: (N,) the rows to test on; the other rows of their units go unused. Default: units are drawn.
+        """
         inside = np.ones(len(self.labels), dtype=bool) if fold is None else fold
-        counted = self._counted(inside) if sizes.one_per_group else inside
-        quotas = apportion(sizes.test, self.in_stratum, sizes.least)
+        counted = self._counted(inside) if one_per_group else inside
+        quotas = apportion(test, self.in_stratum, least)
         tested = np.unique(self.units[fold]) if fold is not None else self._test_units(counted, quotas)
         self._move(tested, "unused")
         self.part[np.isin(self.units, tested) & counted] = "test"
@@ -70,9 +66,9 @@ class Allocation:
             self.notes.append(f"{extra} further copies of test images are left unused.")
         if fold is None:
             self._compare("test", quotas)
-        self._allocate_train(sizes.train)
-        if sizes.unlabeled is not None:
-            kept = fill(self.order[~self.taken[self.order]], self.size, sizes.unlabeled)
+        self._allocate_train(train)
+        if unlabeled is not None:
+            kept = fill(self.order[~self.taken[self.order]], self.size, unlabeled)
             self.part[(self.part == "unlabeled") & ~np.isin(self.units, kept)] = "unused"
 
     def _counted(self, inside: Mask) -> Mask:
