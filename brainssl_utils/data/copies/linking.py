@@ -89,7 +89,7 @@ def links_table(
     """Make a table of links with its column types; test, value and flipped may be one for all."""
     rows = {"a": np.asarray(a, dtype=np.int64), "b": np.asarray(b, dtype=np.int64)}
     table = pd.DataFrame({**rows, "test": test, "value": value, "flipped": flipped})
-    return table.astype({"test": object, "value": np.float64, "flipped": bool})
+    return table.astype({"test": str, "value": np.float64, "flipped": bool})
 
 
 def _pair_numbers(ends: Ints, n: int) -> Ints:
