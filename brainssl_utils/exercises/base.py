@@ -15,7 +15,7 @@ class Wrong(Exception):
 
 
 def checker(check: Callable[..., str]) -> Callable[..., bool]:
-    """Turn a function that returns a remark, or raises `NotYet` or `Wrong`, into a checker that prints and returns a bool.
+    """Turn a function that returns what is right, or raises `NotYet` or `Wrong`, into one that prints and returns a bool.
 
     A first argument of None or Ellipsis, and a function that returns one of them or raises NotImplementedError, counts
     as an untouched stub. Any other error inside the student's function is shown as what is wrong, so no exercise cell
@@ -27,7 +27,7 @@ def checker(check: Callable[..., str]) -> Callable[..., bool]:
             print("not yet: replace the stub with your answer and run the cell again")
             return False
         try:
-            remark = check(answer, *arguments, **settings)
+            finding = check(answer, *arguments, **settings)
         except (NotYet, NotImplementedError) as reason:
             print(f"not yet: {reason or 'the function still holds its stub'}")
             return False
@@ -37,7 +37,7 @@ def checker(check: Callable[..., str]) -> Callable[..., bool]:
         except Exception as error:
             print(f"not right: your answer stops with {type(error).__name__}: {error}")
             return False
-        print(f"correct: {remark}")
+        print(f"correct: {finding}")
         return True
 
     run.__name__, run.__doc__ = check.__name__, check.__doc__

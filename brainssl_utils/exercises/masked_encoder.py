@@ -71,7 +71,7 @@ def check_places(name: str, starts: Tensor, places: int) -> None:
 
 
 def uneven(values: Tensor, n: int) -> bool:
-    """Whether values 0..n-1 are too uneven to be equally likely; a fair draw fails this chi-square test once in a million."""
+    """Whether values 0..n-1 are too uneven to be equally likely; a fair draw is called uneven once in a million."""
     from scipy.stats import chi2
 
     counts = torch.bincount(values, minlength=n).double()
