@@ -84,7 +84,7 @@ def prepare(
     size: Annotated[int, typer.Option(help="Side of the square images, pixels.")] = 96,
     seed: Seed = 0,
 ) -> None:
-    """Read, merge and cache the images; report problems, duplicates and what they do to a split."""
+    """Read, merge and cache the images; report problems, copies and what they do to a split."""
     if size < 8:
         raise CourseError(f"--size {size}: at least 8 pixels are needed; the course uses 96.")
     from brainssl_utils.settings import check_seed
@@ -97,17 +97,17 @@ def prepare(
 
     corpus = load_corpus(data, image_size=size)
     groups = corpus.table["group"].nunique()
-    typer.echo(f"{corpus.name}: {len(corpus)} images in {groups} groups of duplicates, {size} x {size} pixels.")
+    typer.echo(f"{corpus.name}: {len(corpus)} images in {groups} groups of copies, {size} x {size} pixels.")
     _show("Images by class and source", corpus.summary())
     if len(corpus.problems):
         _show(f"Problems ({len(corpus.problems)})", corpus.problems, index=False)
     else:
         typer.echo("\nProblems: none")
-    _show("Images of a source that have a twin, by where the twin is", overlap_table(corpus))
+    _show("Images of a source that have a copy, by where the copy is", overlap_table(corpus))
     for make in (paper_split, grouped_split):
         split = make(corpus, seed=seed)
         sizes = f"{len(split.train)} labelled, {len(split.unlabeled)} unlabelled, {len(split.test)} test"
-        _show(f"Split {split.name} ({sizes}): test images with a twin", leakage(corpus, split), index=False)
+        _show(f"Split {split.name} ({sizes}): test images with a copy", leakage(corpus, split), index=False)
 
 
 @app.command()
@@ -120,7 +120,7 @@ def train(
     seed: Seed = 0,
     out: Annotated[Path, typer.Option(help="Folder for the record and the checkpoint.")] = Path("runs/train"),
     protocol: Annotated[str, typer.Option(help="published (each row as in the study) or fair (one for all).")] = "fair",
-    split: Annotated[str, typer.Option(help="grouped (duplicates kept together) or published (as in the study).")] = (
+    split: Annotated[str, typer.Option(help="grouped (copies kept together) or published (as in the study).")] = (
         "grouped"
     ),
 ) -> None:

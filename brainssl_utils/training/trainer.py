@@ -284,7 +284,7 @@ def _train(
     method.start_over()
     speed = hardware.prepare(tune_process)
     data = training.data()
-    batches = Batches(method, data, torch.as_tensor(training.split.unlabeled), profile)
+    batches = Batches(method, data, torch.tensor(training.split.unlabeled), profile)
     epochs = Epochs(f"{method.title} ({method.protocol})", profile.epochs, progress, training.key)
     going_on = files is not None and resume and read_checkpoint(files.checkpoint, training.key) is not None
     if files and not going_on:

@@ -1,4 +1,4 @@
-"""Duplicate search: planted copies are found, look-alikes are not, and groups say what they rest on."""
+"""Search for copies: planted copies are found, look-alikes are not, and groups say what they rest on."""
 
 from __future__ import annotations
 
@@ -288,7 +288,7 @@ def test_conflicts_are_listed_and_settled_by_policy() -> None:
         resolve_conflicts(corpus, "vote")
 
 
-def test_the_overlap_table_counts_images_with_a_twin_elsewhere() -> None:
+def test_the_overlap_table_counts_images_with_a_copy_elsewhere() -> None:
     # Group 0: two of x, one of y. Group 1: one of each of y, z. Group 2: two of z. Group 3: x alone.
     corpus = make_corpus([0, 0, 0, 1, 1, 2, 2, 3], [0] * 8, ["x", "x", "y", "y", "z", "z", "z", "x"])
     table = overlap_table(corpus)
@@ -324,4 +324,4 @@ def test_a_random_split_of_the_archives_leaks_and_a_grouped_one_does_not(real_co
 
     leak = leakage(real_corpus, paper_split(real_corpus)).set_index(["threshold", "part"])["share"]
     assert leak[0.98, "either"] > 0.5 and leak[0.90, "either"] > leak[0.98, "either"]
-    assert leakage(real_corpus, grouped_split(real_corpus), (0.98,))["with_twin"].max() == 0
+    assert leakage(real_corpus, grouped_split(real_corpus), (0.98,))["with_copy"].max() == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -268,6 +269,31 @@ def test_a_saved_split_loads_as_it_was(tmp_path: Path, patients: bool) -> None:
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["split.json"]
 
 
+def test_splits_are_equal_by_content(tmp_path: Path) -> None:
+    corpus = random_corpus(3)
+    split, again, other = grouped_split(corpus, 4), grouped_split(corpus, 4), grouped_split(corpus, 5)
+    loaded = Split.load(split.save(tmp_path / "split.json"), corpus)
+    assert split == again == loaded and hash(split) == hash(again) == hash(loaded)
+    assert split != other and split != "a split" and split.digest != other.digest
+    assert split.digest == again.digest and len(split.digest) == 16
+    for changed in ({"name": "as published"}, {"fingerprint": "0" * 64}, {"unused": split.unused[1:]}):
+        assert replace(split, **changed) != split
+    moved = replace(split, train=split.train[1:], validation=split.train[:1])
+    assert moved != split and moved.digest != split.digest
+    assert {split, again, loaded, other} == {split, other}
+    assert {split: "kept"}[again] == "kept" and other not in {split: "kept"}
+
+
+def test_a_splits_rows_cannot_be_written_to() -> None:
+    mine = np.array([3, 1, 2])
+    split = Split(train=mine, unlabeled=np.array([0]), test=np.array([4]))
+    for rows in parts_of(split):
+        with pytest.raises(ValueError, match="read-only"):
+            rows[:] = 0
+    mine[0] = 7
+    assert split.train.tolist() == [1, 2, 3]
+
+
 def test_a_split_of_another_corpus_is_refused(tmp_path: Path) -> None:
     path = grouped_split(random_corpus(0)).save(tmp_path / "split.json")
     other = make_corpus(np.arange(600) % 4, fingerprint="0" * 64)
@@ -302,7 +328,7 @@ def test_hopeless_collections_are_refused_with_a_reason() -> None:
         grouped_split(corpus, by="source")
 
 
-def test_leakage_counts_test_images_with_a_twin_by_part_and_threshold() -> None:
+def test_leakage_counts_test_images_with_a_copy_by_part_and_threshold() -> None:
     # 0-9 test, 10-59 train, 60-99 unlabelled. Test 0, 1 have copies in train, 2 in unlabelled; 3 is a near slice of 61,
     # and 4 of 5, which is in the test part itself; 6 has a copy in the test part alone.
     groups = np.arange(100)
@@ -313,7 +339,7 @@ def test_leakage_counts_test_images_with_a_twin_by_part_and_threshold() -> None:
     corpus = make_corpus(np.arange(100) % 4, groups, links=links)
     rows = np.arange(100)
     split = Split(train=rows[10:60], unlabeled=rows[60:], test=rows[:10])
-    table = leakage(corpus, split, (0.995, 0.98, 0.90)).set_index(["threshold", "part"])["with_twin"]
+    table = leakage(corpus, split, (0.995, 0.98, 0.90)).set_index(["threshold", "part"])["with_copy"]
     assert table.to_dict() == {
         (0.995, "train"): 1, (0.995, "unlabeled"): 0, (0.995, "either"): 1,
         (0.98, "train"): 2, (0.98, "unlabeled"): 1, (0.98, "either"): 3,
@@ -327,8 +353,8 @@ def test_leakage_counts_test_images_with_a_twin_by_part_and_threshold() -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_a_grouped_split_leaks_nothing_at_the_group_threshold(seed: int) -> None:
     corpus = random_corpus(seed)
-    assert leakage(corpus, grouped_split(corpus, seed), (0.98,))["with_twin"].sum() == 0
-    assert leakage(corpus, paper_split(corpus, seed), (0.98,))["with_twin"].sum() > 0
+    assert leakage(corpus, grouped_split(corpus, seed), (0.98,))["with_copy"].sum() == 0
+    assert leakage(corpus, paper_split(corpus, seed), (0.98,))["with_copy"].sum() > 0
 
 
 @pytest.mark.parametrize("seed", range(20))

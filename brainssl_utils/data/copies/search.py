@@ -14,24 +14,19 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from brainssl_utils.data.conflicts import label_conflicts, overlap_table, resolve_conflicts
 from brainssl_utils.data.copies.alignment import aligned_correlation
 from brainssl_utils.data.copies.hashes import Hashes, perceptual_hashes
 from brainssl_utils.data.copies.linking import Linker, links_table
-from brainssl_utils.data.copies.signatures import Floats, Ints, signatures
-from brainssl_utils.data.partition import components, number_by_first
+from brainssl_utils.data.copies.signatures import Floats, signatures
+from brainssl_utils.data.partition import Ints, components
 from brainssl_utils.errors import CourseError
-
-__all__ = [
-    "Groups", "find_groups", "label_conflicts", "overlap_table", "pair_correlation", "resolve_conflicts",
-]  # fmt: skip
 
 SMALLEST_SIDE = 48
 
 
 @dataclass(frozen=True)
 class Groups:
-    """Duplicate groups and why.
+    """Groups of copies and why.
 
     Attributes:
         group: (N,) int64 group of each image, numbered in the order of first members; most groups have one member.
@@ -54,16 +49,13 @@ class Groups:
         Groups are chains of links: a ~ b and b ~ c join a with c however far apart those are. A very large group with
         a weakest link near the threshold, or with several labels, is where to look for a chain that went too far.
         """
-        size = np.bincount(self.group)
-        top = np.argsort(-size, kind="stable")[:n]
-        top = top[size[top] > 1]
-        first, second = self.group[self.links["a"].to_numpy()], self.group[self.links["b"].to_numpy()]
-        inside = first == second
-        weakest = self.links["value"][inside].groupby(first[inside]).min()
-        table = pd.DataFrame({"group": top, "size": size[top], "weakest_link": weakest.reindex(top).to_numpy()})
+        first, second = self.group[self.links["a"]], self.group[self.links["b"]]
+        weakest = self.links["value"][first == second].groupby(first[first == second]).min()
+        table = pd.DataFrame({"size": pd.Series(np.bincount(self.group)), "weakest_link": weakest})
         if self.labels is not None:
-            table["labels"] = pd.Series(self.labels).groupby(self.group).nunique().reindex(top).to_numpy()
-        return table
+            table["labels"] = pd.Series(self.labels).groupby(self.group).nunique()
+        table = table[table["size"] > 1].sort_values("size", ascending=False, kind="stable")
+        return table.head(n).rename_axis("group").reset_index()
 
 
 def find_groups(
@@ -103,20 +95,21 @@ def find_groups(
         raise CourseError(f"find_groups: need 0 < keep_links <= threshold <= 1, got {keep_links} and {threshold}.")
     codes = None if labels is None else np.asarray(labels, dtype=np.int64)
     pixels = _checked(images)
-    exact = [_same(sha256, "sha256"), _same([_digest(image) for image in pixels], "pixels")]
-    content = components(n, *(np.concatenate([table[end] for table in exact]) for end in ("a", "b")))
-    _, rows = np.unique(content, return_index=True)
+    same_pixels = [hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() for image in pixels]
+    exact = pd.concat([_same(sha256, "sha256"), _same(same_pixels, "pixels")])
+    rows = np.unique(components(n, exact["a"], exact["b"]), return_index=True)[1]
 
     distinct = pixels if len(rows) == n else pixels[rows]
     plain, mirrored = perceptual_hashes(distinct, threads) if hashes is None else (found[rows] for found in hashes)
-    linker = Linker(signatures(distinct, threads), threshold, keep_links, threads)
+    linker = Linker(signatures(distinct, threads), threshold, threads)
     linker.run(plain, mirrored, neighbours)
-    near = linker.links()
-    near["a"], near["b"] = rows[near["a"]], rows[near["b"]]
+    near = linker.compared[linker.compared["value"] >= keep_links]
+    near = near.sort_values("value", ascending=False, kind="stable").drop_duplicates(["a", "b"]).sort_values(["a", "b"])
+    near = near.assign(a=rows[near["a"]], b=rows[near["b"]])
 
-    links = pd.concat([*exact, near], ignore_index=True).drop_duplicates(["a", "b"], ignore_index=True)
+    links = pd.concat([exact, near]).drop_duplicates(["a", "b"], ignore_index=True)
     strong = links[links["value"] >= threshold]
-    return Groups(components(n, strong["a"], strong["b"]), links, linker.compared, codes)
+    return Groups(components(n, strong["a"], strong["b"]), links, len(linker.compared), codes)
 
 
 def pair_correlation(
@@ -148,28 +141,18 @@ def pair_correlation(
 
 
 def _checked(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Return images as (N, S, S)."""
-    shape, side = images.shape, images.shape[-1]
-    if (
-        images.dtype != np.uint8
-        or len(shape) not in (3, 4)
-        or shape[-2:] != (side, side)
-        or shape[1:-2] not in ((), (1,))
-    ):
-        raise CourseError(f"images must be (N, 1, S, S) uint8, got {shape} {images.dtype}.")
+    """Return (N, 1, S, S) or (N, S, S) images as (N, S, S)."""
+    n, side = len(images), images.shape[-1]
+    if images.dtype != np.uint8 or images.shape not in ((n, side, side), (n, 1, side, side)):
+        raise CourseError(f"images must be (N, 1, S, S) uint8, got {images.shape} {images.dtype}.")
     if side < SMALLEST_SIDE or side % 2:
         raise CourseError(f"images of {side} x {side} pixels: the side must be even and at least {SMALLEST_SIDE}.")
-    return images.reshape(shape[0], side, side)
-
-
-def _digest(image: npt.NDArray[np.uint8]) -> str:
-    return hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest()
+    return images.reshape(n, side, side)
 
 
 def _same(values: Sequence[str] | npt.NDArray[np.str_], test: str) -> pd.DataFrame:
     """Link each row to the first one with an equal value."""
-    number = number_by_first(np.asarray(values, dtype=str))
-    _, first = np.unique(number, return_index=True)
-    origin = first[number]
+    number = pd.factorize(np.asarray(values, dtype=object))[0]
+    origin = np.unique(number, return_index=True)[1][number]
     again = np.flatnonzero(origin != np.arange(len(number)))
     return links_table(origin[again], again, test)

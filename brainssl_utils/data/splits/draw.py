@@ -1,31 +1,26 @@
 """Splits: which images train, which stay unlabelled, which are for testing, and how that was decided.
 
-`paper_split` draws images at random, as the published study did; `grouped_split` keeps duplicate groups whole;
+`paper_split` draws images at random, as the published study did; `grouped_split` keeps groups of copies whole;
 `patient_split` keeps patients whole as well.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from brainssl_utils.data.partition import apportion, joined_units, number_by_first
+from brainssl_utils.data.corpus import Corpus
+from brainssl_utils.data.partition import apportion, joined_units
 from brainssl_utils.data.splits.split import Rows, Split
-from brainssl_utils.data.splits.subsets import groups
-from brainssl_utils.data.splits.units import TEST, TRAIN, UNLABELED, UNUSED, Division, Wishes
+from brainssl_utils.data.splits.units import Allocation
 from brainssl_utils.errors import CourseError
-
-if TYPE_CHECKING:
-    from brainssl_utils.data.corpus import Corpus
-
 
 PAPER_SIZES = {"all": 7671, "train": 1235, "test": 308}
 SMALLEST = 20  # fewer images than this cannot be divided among three parts and several classes
-_CODES = {"train": TRAIN, "unlabeled": UNLABELED, "test": TEST, "unused": UNUSED}
 
 
 def paper_split(
@@ -58,16 +53,13 @@ def paper_split(
     test_quota = apportion(n_test, counts, least)
     train_quota = apportion(n_train, counts - test_quota)
     rng = np.random.default_rng([seed, 1])
-    parts: dict[str, list[Rows]] = {"test": [], "train": [], "rest": []}
-    for stratum, a, b in zip(strata, test_quota, train_quota):
-        shuffled = rng.permutation(rows[labels == stratum])
-        for part, chunk in zip(parts, np.split(shuffled, [a, a + b])):
-            parts[part].append(chunk)
-    rest = rng.permutation(np.concatenate(parts["rest"]))
+    ends = np.stack([test_quota, test_quota + train_quota], axis=1)
+    drawn = [np.split(rng.permutation(rows[labels == stratum]), end) for stratum, end in zip(strata, ends)]
+    tested, taught, rest = (np.concatenate(pieces) for pieces in zip(*drawn))
+    rest = rng.permutation(rest)
     keep = len(rest) if unlabeled is None else unlabeled
     parameters = {"test": test, "train": train, "classes": classes, "unlabeled": unlabeled, "unit": "image"}
-    chosen = {"train": np.concatenate(parts["train"]), "test": np.concatenate(parts["test"])}
-    chosen |= {"unlabeled": rest[:keep], "unused": rest[keep:]}
+    chosen = {"train": taught, "test": tested, "unlabeled": rest[:keep], "unused": rest[keep:]}
     return _split(corpus, "as published", seed, parameters, chosen, [])
 
 
@@ -81,7 +73,7 @@ def grouped_split(
     unlabeled: int | None = None,
     by: str = "group",
 ) -> Split:
-    """Split so that no duplicate group crosses a boundary between parts; the course's default.
+    """Split so that no group of copies crosses a boundary between parts; the course's default.
 
     Whole groups are drawn at random within the class of their majority. Groups whose members carry different labels
     go to the unlabelled part, where labels do not matter. Groups that hold more than a twentieth of their class are
@@ -106,7 +98,7 @@ def grouped_split(
     if by != "group":
         raise CourseError(f"by={by!r}: choose 'group' or 'patient'.")
     rows, _ = _eligible(corpus, classes)
-    units = number_by_first(groups(corpus)[rows])
+    units = _groups(corpus, rows)
     if test is None and len(rows) // 8 >= SMALLEST and len(rows) < PAPER_SIZES["all"]:
         test = min(PAPER_SIZES["test"], len(rows) // 8)
     parameters = {"test": test, "train": train, "classes": classes, "unlabeled": unlabeled}
@@ -124,16 +116,16 @@ def patient_split(
     unlabeled: int | None = None,
     one_per_group: bool | None = None,
 ) -> Split:
-    """Split so that no patient and no duplicate group crosses a boundary between parts.
+    """Split so that no patient and no group of copies crosses a boundary between parts.
 
     Images whose patient is not known could belong to anyone: they are left `unused`.
 
     Args:
         corpus, seed, train, classes, unlabeled: as in `paper_split`.
         fold: test on this fold of the source's own patient-level folds (column `fold`; figshare's `cvind.mat` has
-            1 to 5). Images outside it that share a duplicate group with it go to `unused`.
+            1 to 5). Images outside it that share a group with it go to `unused`.
         test: without `fold`, the number of test images; by default a fifth, since 4 % would be a handful of patients.
-        one_per_group: test on one image a duplicate group; by default True, but False with `fold` so that the test
+        one_per_group: test on one image a group; by default True, but False with `fold` so that the test
             part is the published one.
 
     Returns:
@@ -149,17 +141,15 @@ def patient_split(
             f"patient_split: no image of corpus '{corpus.name}' has a patient. Use grouped_split, or a source with "
             "patients (figshare, phantoms)."
         )
-    unknown = rows[patient == ""]
-    known = patient != ""
-    rows, patient = rows[known], patient[known]
-    units = joined_units(number_by_first(groups(corpus)[rows]), number_by_first(patient))
+    unknown, rows, patient = rows[patient == ""], rows[patient != ""], patient[patient != ""]
+    units = joined_units(_groups(corpus, rows), patient)
     one = fold is None if one_per_group is None else one_per_group
     parameters = {"test": test, "train": train, "classes": classes, "unlabeled": unlabeled, "fold": fold}
     parameters |= {"one_per_group": one, "unit": "patient"}
-    if fold is not None:
-        return _unit_split(corpus, "patient", seed, parameters, rows, units, unknown, _in_fold(corpus, rows, fold))
-    parameters["test"] = max(len(rows) // 5, 1) if test is None else test
-    return _unit_split(corpus, "patient", seed, parameters, rows, units, unknown)
+    inside = None if fold is None else _in_fold(corpus, rows, fold)
+    if inside is None and test is None:
+        parameters["test"] = max(len(rows) // 5, 1)
+    return _unit_split(corpus, "patient", seed, parameters, rows, units, unknown, inside)
 
 
 def _unit_split(
@@ -175,22 +165,18 @@ def _unit_split(
     """Divide `rows` by whole units; `unknown` rows join `unused`; the mask `inside` fixes the test part."""
     labels = np.asarray(corpus.labels, dtype=np.int64)[rows]
     n_test, n_train, least = _sizes(len(rows), len(np.unique(labels)), parameters["test"], parameters["train"])
-    wishes = Wishes(n_test, n_train, least, parameters["unlabeled"], parameters["one_per_group"])
-    picture = number_by_first(groups(corpus)[rows])
-    division = Division(np.random.default_rng([seed, 2]), labels, units, picture, tuple(corpus.classes))
-    if inside is None:
-        division.draw(wishes)
-    else:
-        division.fix_test(inside, wishes)
-    chosen = {part: rows[division.part == code] for part, code in _CODES.items()}
+    rng = np.random.default_rng([seed, 2])
+    allocation = Allocation(rng, labels, units, _groups(corpus, rows), tuple(corpus.classes))
+    allocation.run(n_test, n_train, parameters["unlabeled"], least, parameters["one_per_group"], inside)
+    chosen = {part: rows[allocation.part == part] for part in ("train", "unlabeled", "test", "unused")}
     for part in ("train", "test"):
         if not len(chosen[part]):
             largest = np.bincount(units).max()
             raise CourseError(
                 f"{name} split: no image is left for the {part} part ({len(rows)} images in {units.max() + 1} "
-                f"{parameters['unit']}s, the largest holds {largest}). Check the duplicate threshold, or use more data."
+                f"{parameters['unit']}s, the largest holds {largest}). Check the threshold of copies, or use more data."
             )
-    notes = division.notes
+    notes = allocation.notes
     if unknown is not None and len(unknown):
         chosen["unused"] = np.concatenate([chosen["unused"], unknown])
         notes.append(f"{len(unknown)} images of unknown patients are left unused.")
@@ -204,6 +190,11 @@ def _split(
     left_out = len(corpus.table) - sum(map(len, chosen.values()))
     info = {"kind": name, "seed": seed, "parameters": parameters, "deviations": notes, "left_out": left_out}
     return Split(**chosen, info=info, fingerprint=corpus.fingerprint, name=name)
+
+
+def _groups(corpus: Corpus, rows: Rows) -> Rows:
+    """Number the groups of copies among `rows` 0, 1, 2 ... in the order in which they first appear."""
+    return pd.factorize(corpus.table["group"].to_numpy()[rows])[0]
 
 
 def _eligible(corpus: Corpus, classes: Sequence[str] | None) -> tuple[Rows, Rows]:

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
-from brainssl_utils.data.partition import apportion, fill, joined_units, majority_label, number_by_first
+from brainssl_utils.data.corpus import Corpus
+from brainssl_utils.data.partition import apportion, fill, joined_units, majority_label
+from brainssl_utils.data.splits.split import Split
 from brainssl_utils.errors import CourseError
-
-if TYPE_CHECKING:
-    from brainssl_utils.data.corpus import Corpus
-    from brainssl_utils.data.splits.split import Split
-
-
-def groups(corpus: Corpus) -> npt.NDArray[np.int64]:
-    """Return the (N,) duplicate-group numbers of a corpus."""
-    return corpus.table["group"].to_numpy(dtype=np.int64)
 
 
 def label_subset(split: Split, corpus: Corpus, n: int | float, seed: int = 0) -> npt.NDArray[np.int64]:
@@ -54,14 +47,11 @@ def label_subset(split: Split, corpus: Corpus, n: int | float, seed: int = 0) ->
     rng = np.random.default_rng([seed, 3])
     order = rng.permutation(len(rows))
     rows, labels = rows[order], labels[order]
-    picture = number_by_first(groups(corpus)[rows])
+    group = corpus.table["group"].to_numpy()[rows]
     place = np.empty(len(rows))
     for label in np.unique(labels):
         mine = np.flatnonzero(labels == label)
-        _, first = np.unique(picture[mine], return_index=True)
-        repeated = np.ones(len(mine), dtype=bool)
-        repeated[first] = False
-        ranked = mine[np.argsort(repeated, kind="stable")]
+        ranked = mine[np.argsort(pd.Series(group[mine]).duplicated(), kind="stable")]
         # Sainte-Lague: taking rows by (rank + 1/2) / class size keeps every prefix in proportion, hence nested.
         place[ranked] = (np.arange(len(mine)) + 0.5) / len(mine)
         place[ranked[0]] = -len(mine)  # one of each class first, the largest class before the others
@@ -71,7 +61,7 @@ def label_subset(split: Split, corpus: Corpus, n: int | float, seed: int = 0) ->
 def validation_part(split: Split, corpus: Corpus, seed: int = 0, fraction: float = 0.2) -> Split:
     """Move a share of the labelled images into `validation`, for choices that must not see the test set.
 
-    No duplicate group (and, in a patient split, no patient) lies on both sides, whatever the split.
+    No group of copies (and, in a patient split, no patient) lies on both sides, whatever the split.
 
     Args:
         split: to be divided; a validation part it already has goes back into `train` first.
@@ -89,17 +79,17 @@ def validation_part(split: Split, corpus: Corpus, seed: int = 0, fraction: float
         raise CourseError(f"validation_part: fraction={fraction} must lie between 0 and 1.")
     rows = np.sort(np.concatenate([split.train, split.validation]))
     labels = np.asarray(corpus.labels, dtype=np.int64)[rows]
-    units = number_by_first(groups(corpus)[rows])
+    units = pd.factorize(corpus.table["group"].to_numpy()[rows])[0]
     if split.info.get("parameters", {}).get("unit") == "patient":
-        units = joined_units(units, number_by_first(corpus.table["patient"].astype(str).to_numpy()[rows]))
+        units = joined_units(units, corpus.table["patient"].astype(str).to_numpy()[rows])
     size, label = np.bincount(units), majority_label(units, labels)
     strata, counts = np.unique(labels, return_counts=True)
     shuffled = np.random.default_rng([seed, 4]).permutation(len(size))
-    taken = np.zeros(len(size), dtype=bool)
+    taken = []
     for stratum, quota in zip(strata, apportion(max(round(fraction * len(rows)), len(strata)), counts)):
         mine = shuffled[label[shuffled] == stratum]
-        taken[fill(mine, size, int(quota), at_most=len(mine) // 2)] = True
-    inside = taken[units]
+        taken.append(fill(mine, size, int(quota), at_most=len(mine) // 2))
+    inside = np.isin(units, np.concatenate(taken))
     if not inside.any():
         raise CourseError(
             f"validation_part: {len(rows)} labelled images in {len(size)} groups cannot be divided. Use a larger "
