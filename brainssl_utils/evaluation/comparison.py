@@ -36,8 +36,8 @@ Answers = tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike]
 
 DRAWS = 10_000
 """Draws of the bootstrap: another seed moves an end of the interval by about a hundredth of its width."""
-TRAIN_AGAIN = "Records of earlier versions of the course do not keep the answers; train that model again."
-COLUMNS = ("model", "against", "difference", "lo", "hi", "p", "p_holm", "comparisons", "seeds", "n")
+TRAIN_AGAIN = "Records of earlier versions of the course do not: delete its record and train that model again."
+COLUMNS = ("model", "against", "difference", "lo", "hi", "p", "p_holm", "comparisons", "finding", "seeds", "n")
 
 
 class Paired(NamedTuple):
@@ -163,7 +163,8 @@ def paired_table(
 
     Returns:
         one row a pair: model, against, difference in points (percent of the test images), lo, hi (95 %), p, p_holm (after
-        the correction), comparisons (that it goes over), seeds, n. `verdict` makes a sentence of a row.
+        the correction), comparisons (that it goes over), finding ("above", "below" or "open"; the first two take both a
+        p_holm under 0.05 and an interval without 0), seeds, n. `verdict` makes a sentence of a row.
 
     Raises:
         CourseError: no pairs, reports that keep no answers, or two that were scored on different images.
@@ -223,8 +224,6 @@ def comparison_table(
 def verdict(row: Any) -> str:
     """Say in a sentence what a row of `paired_table` or `comparison_table` shows.
 
-    "Above" or "below" takes both: a corrected p-value under 0.05 and an interval without 0.
-
     Args:
         row: from `table.iloc[i]` or `table.itertuples()`.
     """
@@ -232,10 +231,9 @@ def verdict(row: Any) -> str:
     if row.comparisons > 1:
         chance += f" after Holm's correction over {row.comparisons} comparisons"
     interval = f"[{row.lo:.1f}, {row.hi:.1f}]" + (f" over {row.seeds} seeds" if row.seeds > 1 else "")
-    if row.p_holm < 0.05 and (row.lo > 0 or row.hi < 0):
-        way = "above" if row.difference > 0 else "below"
-        return f"{row.model} is **{abs(row.difference):.1f} points {way}** {row.against} {interval}, {chance}"
-    return f"{row.model} **cannot be told apart** from {row.against}: {row.difference:+.1f} points {interval}, {chance}"
+    if row.finding == "open":
+        return f"{row.model} **cannot be told apart** from {row.against}: {row.difference:+.1f} points {interval}, {chance}"
+    return f"{row.model} is **{abs(row.difference):.1f} points {row.finding}** {row.against} {interval}, {chance}"
 
 
 def verdicts(table: pd.DataFrame) -> str:
@@ -314,13 +312,15 @@ def _corrected(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
         raise CourseError("nothing to compare: give at least two models.")
     table = pd.DataFrame(rows)
     table["p_holm"] = multipletests(table["p"], method="holm")[1]
+    sure = table["p_holm"] < 0.05
+    table["finding"] = np.select([sure & (table["lo"] > 0), sure & (table["hi"] < 0)], ["above", "below"], "open")
     return table.assign(comparisons=len(table))[list(COLUMNS)]
 
 
 def _answers(first: Report, second: Report, first_name: str, second_name: str) -> Answers:
     for report, name in ((first, first_name), (second, second_name)):
         if "truth" not in report or "predictions" not in report:
-            raise CourseError(f"the report of '{name}' does not tell each image's answer. {TRAIN_AGAIN}")
+            raise CourseError(f"the report of '{name}' does not keep each image's answer. {TRAIN_AGAIN}")
     if list(first["truth"]) != list(second["truth"]):
         raise CourseError(f"'{first_name}' and '{second_name}' were scored on different images: they cannot be paired.")
     return first["truth"], first["predictions"], second["predictions"]
@@ -345,7 +345,7 @@ def _same_rows(first: Mapping[str, Any], second: Mapping[str, Any], first_name: 
     """The rows that both records were tested on."""
     for record, name in ((first, first_name), (second, second_name)):
         if "test_rows" not in record:
-            raise CourseError(f"the record of '{name}' does not tell which images it was tested on. {TRAIN_AGAIN}")
+            raise CourseError(f"the record of '{name}' does not keep which images it was tested on. {TRAIN_AGAIN}")
     for what, one, other in (
         ("corpora", first["data"].get("fingerprint"), second["data"].get("fingerprint")),
         ("rows of the corpus", list(first["test_rows"]), list(second["test_rows"])),

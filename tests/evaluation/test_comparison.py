@@ -287,7 +287,7 @@ def test_records_without_answers_say_to_train_again() -> None:
 def row(**changes: Any) -> Any:
     values = {
         "model": "A", "against": "B", "difference": 3.21, "lo": 0.4, "hi": 6.1, "p": 0.006, "p_holm": 0.03,
-        "comparisons": 5, "seeds": 1, "n": 308,
+        "comparisons": 5, "finding": "above", "seeds": 1, "n": 308,
     }  # fmt: skip
     return pd.DataFrame([values | changes]).iloc[0]
 
@@ -295,14 +295,20 @@ def row(**changes: Any) -> Any:
 def test_a_verdict_says_which_is_ahead_by_how_much_and_whether_it_may_be_chance() -> None:
     said = "A is **3.2 points above** B [0.4, 6.1], p = 0.03 after Holm's correction over 5 comparisons"
     assert verdict(row()) == said
-    below = verdict(row(difference=-3.21, lo=-6.1, hi=-0.4, p_holm=1e-5, comparisons=1, seeds=3))
-    assert below == "A is **3.2 points below** B [-6.1, -0.4] over 3 seeds, p < 0.001"
+    below = row(difference=-3.21, lo=-6.1, hi=-0.4, p_holm=1e-5, comparisons=1, seeds=3, finding="below")
+    assert verdict(below) == "A is **3.2 points below** B [-6.1, -0.4] over 3 seeds, p < 0.001"
+    unsure = row(p_holm=0.2, comparisons=1, finding="open")
+    assert verdict(unsure) == "A **cannot be told apart** from B: +3.2 points [0.4, 6.1], p = 0.2"
 
 
-def test_a_verdict_of_above_takes_the_interval_and_the_p_value() -> None:
-    for unsure in (row(p_holm=0.2), row(lo=-0.1), row(difference=0.0, lo=0.0, hi=0.0, p_holm=1.0)):
-        assert "A **cannot be told apart** from B: " in verdict(unsure)
-    assert verdict(row(p_holm=0.2, comparisons=1)).endswith("from B: +3.2 points [0.4, 6.1], p = 0.2")
+def test_above_and_below_take_the_interval_and_the_p_value() -> None:
+    ahead, even = report_pair(2, 15), report_pair(4, 4)
+    one = paired_table({("a", "base"): ahead, ("b", "base"): ahead[::-1], ("c", "base"): even})
+    assert one["finding"].tolist() == ["above", "below", "open"]
+    many = paired_table({(f"m{i}", "base"): ahead for i in range(30)})
+    assert (many["lo"] > 0).all() and (many["p"] < 0.05).all() and (many["finding"] == "open").all()
+    one_patient = paired_table({("a", "base"): ahead}, np.zeros(ahead[0]["n"]))
+    assert one_patient["finding"].item() == "open", "one patient proves nothing"
 
 
 def test_a_table_is_told_line_by_line() -> None:
