@@ -14,6 +14,16 @@ from brainssl_utils.data.splits.split import Split
 from brainssl_utils.errors import CourseError
 
 
+def independent_units(corpus: Corpus) -> npt.NDArray[np.int64]:
+    """Number the units that are independent evidence, (N,): images of one patient, or of one copy-group, share a number.
+
+    A patient who is not known joins nothing.
+    """
+    patient = corpus.table["patient"].fillna("").astype(str).to_numpy()
+    owner = np.where(patient == "", [f"image {row}" for row in range(len(patient))], patient)
+    return joined_units(number_by_first(groups(corpus)), number_by_first(owner))
+
+
 def label_subset(split: Split, corpus: Corpus, n: int | float, seed: int = 0) -> npt.NDArray[np.int64]:
     """Choose `n` of the split's labelled images, stratified by class.
 
