@@ -21,7 +21,7 @@ def independent_units(corpus: Corpus) -> npt.NDArray[np.int64]:
     """
     patient = corpus.table["patient"].fillna("").astype(str).to_numpy()
     owner = np.where(patient == "", [f"image {row}" for row in range(len(patient))], patient)
-    return joined_units(number_by_first(groups(corpus)), number_by_first(owner))
+    return joined_units(corpus.table["group"].to_numpy(), owner)
 
 
 def label_subset(split: Split, corpus: Corpus, n: int | float, seed: int = 0) -> npt.NDArray[np.int64]:
