@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from brainssl_utils.compute.machine import available_cores
 from brainssl_utils.data.copies.hashes import Hashes
 from brainssl_utils.data.copies.signatures import Floats, mirrored_shape
 from brainssl_utils.data.partition import Ints
@@ -26,10 +27,9 @@ class ShapeIndex:
 
     Args:
         shape: (N, 384) histograms (`Signatures.shape`).
-        threads: of the search; default: all cores.
     """
 
-    def __init__(self, shape: npt.NDArray[np.float16], threads: int | None = None):
+    def __init__(self, shape: npt.NDArray[np.float16]):
         from sklearn.decomposition import PCA
         from sklearn.preprocessing import normalize
 
@@ -37,14 +37,9 @@ class ShapeIndex:
         pca = PCA(min(_DIMENSIONS, len(sample)), svd_solver="covariance_eigh").fit(sample)
         both = shape, mirrored_shape(shape)
         self.plain, self.mirrored = (normalize(pca.transform(one.astype(np.float32))) for one in both)
-        self.threads = threads
 
     def pairs(self, rows: Ints, neighbours: int) -> pd.DataFrame:
         """Pair each of `rows` with its nearest others among `rows`, either way round."""
-        import faiss
-
-        if self.threads:
-            faiss.omp_set_num_threads(self.threads)
         index = _index(self.plain[rows])
         k = min(neighbours + 1, len(rows))
         found = [index.search(queries[rows], k) for queries in (self.plain, self.mirrored)]
@@ -62,6 +57,7 @@ def _index(base: Floats) -> Any:
     """Return a faiss index that holds `base`: exact for few rows, inverted lists for many."""
     import faiss
 
+    faiss.omp_set_num_threads(available_cores())
     n, width = base.shape
     index: Any = faiss.IndexFlatIP(width)
     if n >= _EXACT_BELOW:

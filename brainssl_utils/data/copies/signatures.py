@@ -46,13 +46,8 @@ class Signatures:
         return len(self.fine)
 
 
-def signatures(images: npt.NDArray[np.uint8], threads: int | None = None) -> Signatures:
-    """Reduce images for comparison.
-
-    Args:
-        images: (N, 1, S, S) or (N, S, S) uint8, S even.
-        threads: of this process; default: all cores.
-    """
+def signatures(images: npt.NDArray[np.uint8]) -> Signatures:
+    """Reduce images, (N, 1, S, S) or (N, S, S) uint8 with S even, for comparison."""
     n = len(images)
     images = images.reshape(n, *images.shape[-2:])
     columns = [np.empty((n, *part.shape[1:]), dtype=part.dtype) for part in _reduce(images[:0])]
@@ -61,7 +56,7 @@ def signatures(images: npt.NDArray[np.uint8], threads: int | None = None) -> Sig
         for column, part in zip(columns, _reduce(images[rows])):
             column[rows] = part
 
-    list(over_chunks(work, n, threads))
+    list(over_chunks(work, n))
     return Signatures(*columns)
 
 
