@@ -155,11 +155,9 @@ class Corpus:
 
     def summary(self) -> pd.DataFrame:
         """Number of images a class (rows) and source (columns), with totals."""
-        counts = pd.crosstab(self.files["class_name"], self.files["source"])
-        counts = counts.reindex(index=list(self.classes), columns=list(self.files["source"].unique()), fill_value=0)
-        counts["all"] = counts.sum(axis=1)
-        counts.loc["all"] = counts.sum()
-        return counts.rename_axis(index="class", columns="source")
+        counts = pd.crosstab(self.files["class_name"], self.files["source"], margins=True, margins_name="all")
+        rows, columns = [*self.classes, "all"], [*self.files["source"].unique(), "all"]
+        return counts.reindex(index=rows, columns=columns, fill_value=0).rename_axis(index="class", columns="source")
 
 
 def resize_area(images: np.ndarray, size: int) -> np.ndarray:

@@ -79,7 +79,6 @@ def majority_label(units: Ints, labels: Ints) -> Ints:
 
 def joined_units(first: npt.ArrayLike, second: npt.ArrayLike) -> Ints:
     """Join rows that share a value in either array; return (N,) numbers of the joined units, in order of appearance."""
-    one, other = (pd.factorize(np.asarray(values))[0] for values in (first, second))
-    nodes = int(one.max(initial=-1)) + 1
-    label = components(nodes + int(other.max(initial=-1)) + 1, one, nodes + other)
-    return pd.factorize(label[one])[0]
+    rows = pd.Series(np.arange(len(np.asarray(first))))
+    ends = [rows.groupby(np.asarray(values)).transform("first") for values in (first, second)]
+    return components(len(rows), np.tile(rows, 2), np.concatenate(ends))
