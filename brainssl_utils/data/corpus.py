@@ -90,9 +90,8 @@ class Corpus:
     def table(self) -> pd.DataFrame:
         table = self.files.copy()
         place = list(table.columns).index("height") + 1 if "height" in table else len(table.columns)
-        for column in self._found.marks:
+        for column in reversed(self._found.marks.columns):
             table.insert(place, column, self._found.marks[column].to_numpy())
-            place += 1
         return table
 
     @property

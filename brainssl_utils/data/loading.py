@@ -85,16 +85,10 @@ class _Loader:
         if parts is None:
             parts = self._decode(size)
             store.save(folder, parts)
-        images, files = parts["images"], parts["files"]
-        return Corpus(
-            images=images,
-            files=files,
-            problems=parts["problems"],
-            fingerprint=corpus_fingerprint(files[["id", "class_name", "sha256"]].to_numpy().tolist(), size),
-            name=self.name,
-            copies=functools.partial(self._copies, files["sha256"].tolist(), images),
-            classes=tuple(parts["classes"]),
-        )
+        files, parts["classes"] = parts["files"], tuple(parts["classes"])
+        fingerprint = corpus_fingerprint(files[["id", "class_name", "sha256"]].to_numpy().tolist(), size)
+        copies = functools.partial(self._copies, files["sha256"].tolist(), parts["images"])
+        return Corpus(**parts, fingerprint=fingerprint, name=self.name, copies=copies)
 
     def _decode(self, size: int) -> dict[str, Any]:
         """Decode every file, into the parts of a cached corpus."""

@@ -198,8 +198,8 @@ def test_the_result_does_not_depend_on_the_order_or_the_threads(
     n = len(images)
 
     def found_on(cores: int) -> Copies:
-        for module in ("chunks", "copies.candidates"):
-            monkeypatch.setattr(f"brainssl_utils.data.{module}.available_cores", lambda: cores)
+        for module in ("compute.chunks", "data.copies.candidates"):
+            monkeypatch.setattr(f"brainssl_utils.{module}.available_cores", lambda: cores)
         return find_groups(images, names(n))
 
     first = found_on(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from brainssl_utils.data.chunks import over_chunks
+from brainssl_utils.compute.chunks import over_chunks
 from brainssl_utils.data.copies.signatures import BAND, Floats, Signatures, gaussian, smooth
 from brainssl_utils.data.partition import Ints
 
@@ -24,7 +24,7 @@ def aligned_correlation(
 
     Args:
         signs: reduced images.
-        a, b: (P,) row numbers; b is mirrored left-right where `flipped` (P,) is true.
+        a, b, flipped: (P,) row numbers, and whether b is mirrored left-right.
         hopeless: pairs whose coarse correlation stays below this are not refined; their coarse value is returned.
 
     Returns:

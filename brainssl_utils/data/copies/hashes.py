@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from brainssl_utils.data.chunks import over_chunks
+from brainssl_utils.compute.chunks import over_chunks
 
 Hashes = npt.NDArray[np.uint64]
 _SIDE = 32  # px of the thumbnail
@@ -17,13 +17,8 @@ def perceptual_hashes(images: npt.NDArray[np.uint8]) -> tuple[Hashes, Hashes]:
     """64-bit DCT hashes of images and of their left-right mirror images: the bits of `imagehash.phash`, first bit highest.
 
     A bit says whether one of the 8 x 8 lowest DCT coefficients of a 32 x 32 thumbnail lies above their median. Mirroring
-    a picture changes the sign of its odd columns, so one transform serves both.
-
-    Args:
-        images: (N, 1, S, S) or (N, S, S) uint8.
-
-    Returns:
-        Two (N,) uint64 arrays.
+    a picture changes the sign of its odd columns, so one transform serves both. Images are (N, 1, S, S) or (N, S, S)
+    uint8, hashes (N,) uint64.
     """
     from scipy.fft import dct
 

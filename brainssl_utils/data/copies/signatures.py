@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from brainssl_utils.data.chunks import over_chunks
+from brainssl_utils.compute.chunks import over_chunks
 
 Floats = npt.NDArray[np.floating[Any]]
 FINE = 48  # side of the patches that are compared; their pixel is about the anatomy's detail at 96 x 96
@@ -109,15 +109,10 @@ def _even_brightness(x: Floats, model: Floats) -> Floats:
 
 
 def _window(x: Floats) -> Floats:
-    """Find the window centre +- 1.8 standard deviations of the brightness, each axis for itself.
+    """Find the window centre +- 1.8 standard deviations of evened brightness (N, S, S), each axis for itself.
 
-    It lies just inside a head (a filled disc reaches to 2), so that a crop into the scalp hardly changes it.
-
-    Args:
-        x: (N, S, S) evened brightness.
-
-    Returns:
-        (N, 2, 2) from - to in pixels, for rows and columns.
+    It lies just inside a head (a filled disc reaches to 2), so that a crop into the scalp hardly changes it. Returned
+    as (N, 2, 2), from - to in pixels, for rows and columns.
     """
     n, side, _ = x.shape
     place = np.arange(side, dtype=np.float32) + 0.5
