@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import pandas as pd
 
@@ -27,7 +25,7 @@ def label_conflicts(corpus: Corpus) -> pd.DataFrame:
     return members[list(columns)].agg(list).rename(columns=columns).reset_index()
 
 
-def resolve_conflicts(corpus: Corpus, policy: Literal["keep", "drop", "majority"] | str = "keep") -> Corpus:
+def resolve_conflicts(corpus: Corpus, policy: str = "keep") -> Corpus:
     """Settle label conflicts by removing rows; labels are never rewritten.
 
     Args:

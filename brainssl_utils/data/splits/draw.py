@@ -47,9 +47,10 @@ def paper_split(
     Raises:
         CourseError: fewer than 20 images, an unknown class, or sizes that do not fit.
     """
-    rows, labels = _eligible(corpus, classes)
-    n_test, n_train, least = _sizes(len(rows), len(np.unique(labels)), test, train)
+    rows = _eligible(corpus, classes)
+    labels = corpus.labels[rows]
     strata, counts = np.unique(labels, return_counts=True)
+    n_test, n_train, least = _sizes(len(rows), len(strata), test, train)
     test_quota = apportion(n_test, counts, least)
     train_quota = apportion(n_train, counts - test_quota)
     rng = np.random.default_rng([seed, 1])
@@ -97,13 +98,12 @@ def grouped_split(
         return patient_split(corpus, seed, None, test, train, classes, unlabeled, one_per_group)
     if by != "group":
         raise CourseError(f"by={by!r}: choose 'group' or 'patient'.")
-    rows, _ = _eligible(corpus, classes)
-    units = _groups(corpus, rows)
+    rows = _eligible(corpus, classes)
     if test is None and len(rows) // 8 >= SMALLEST and len(rows) < PAPER_SIZES["all"]:
         test = min(PAPER_SIZES["test"], len(rows) // 8)
     parameters = {"test": test, "train": train, "classes": classes, "unlabeled": unlabeled}
     parameters |= {"one_per_group": one_per_group, "unit": "group"}
-    return _unit_split(corpus, "grouped", seed, parameters, rows, units)
+    return _unit_split(corpus, "grouped", seed, parameters, rows, _groups(corpus, rows))
 
 
 def patient_split(
@@ -134,7 +134,7 @@ def patient_split(
     Raises:
         CourseError: no patients (or folds) in the corpus, or as `grouped_split`.
     """
-    rows, _ = _eligible(corpus, classes)
+    rows = _eligible(corpus, classes)
     patient = corpus.table["patient"].fillna("").astype(str).to_numpy()[rows]
     if not (patient != "").any():
         raise CourseError(
@@ -143,12 +143,12 @@ def patient_split(
         )
     unknown, rows, patient = rows[patient == ""], rows[patient != ""], patient[patient != ""]
     units = joined_units(_groups(corpus, rows), patient)
-    one = fold is None if one_per_group is None else one_per_group
-    parameters = {"test": test, "train": train, "classes": classes, "unlabeled": unlabeled, "fold": fold}
-    parameters |= {"one_per_group": one, "unit": "patient"}
     inside = None if fold is None else _in_fold(corpus, rows, fold)
-    if inside is None and test is None:
-        parameters["test"] = max(len(rows) // 5, 1)
+    if fold is None and test is None:
+        test = max(len(rows) // 5, 1)
+    one_per_group = fold is None if one_per_group is None else one_per_group
+    parameters = {"test": test, "train": train, "classes": classes, "unlabeled": unlabeled, "fold": fold}
+    parameters |= {"one_per_group": one_per_group, "unit": "patient"}
     return _unit_split(corpus, "patient", seed, parameters, rows, units, unknown, inside)
 
 
@@ -163,10 +163,10 @@ def _unit_split(
     inside: npt.NDArray[np.bool_] | None = None,
 ) -> Split:
     """Divide `rows` by whole units; `unknown` rows join `unused`; the mask `inside` fixes the test part."""
-    labels = np.asarray(corpus.labels, dtype=np.int64)[rows]
+    labels = corpus.labels[rows]
     n_test, n_train, least = _sizes(len(rows), len(np.unique(labels)), parameters["test"], parameters["train"])
     rng = np.random.default_rng([seed, 2])
-    allocation = Allocation(rng, labels, units, _groups(corpus, rows), tuple(corpus.classes))
+    allocation = Allocation(rng, labels, units, _groups(corpus, rows), corpus.classes)
     allocation.run(n_test, n_train, parameters["unlabeled"], least, parameters["one_per_group"], inside)
     chosen = {part: rows[allocation.part == part] for part in ("train", "unlabeled", "test", "unused")}
     for part in ("train", "test"):
@@ -197,20 +197,18 @@ def _groups(corpus: Corpus, rows: Rows) -> Rows:
     return pd.factorize(corpus.table["group"].to_numpy()[rows])[0]
 
 
-def _eligible(corpus: Corpus, classes: Sequence[str] | None) -> tuple[Rows, Rows]:
-    """Return the row numbers that belong to `classes`, and their labels."""
-    labels = np.asarray(corpus.labels, dtype=np.int64)
-    rows = np.arange(len(labels), dtype=np.int64)
+def _eligible(corpus: Corpus, classes: Sequence[str] | None) -> Rows:
+    """Return the row numbers that belong to `classes`."""
+    rows = np.arange(len(corpus))
     if classes is not None:
-        unknown = [name for name in classes if name not in corpus.classes]
-        if unknown or isinstance(classes, str) or not len(classes):
+        if isinstance(classes, str) or not classes or not set(classes) <= set(corpus.classes):
             raise CourseError(f"classes={classes!r}: give a list of names out of {', '.join(corpus.classes)}.")
-        rows = rows[np.isin(labels, [corpus.classes.index(name) for name in classes])]
+        rows = rows[corpus.files["class_name"].isin(classes)]
     if len(rows) < SMALLEST:
         raise CourseError(
             f"corpus '{corpus.name}': {len(rows)} images are too few to split; at least {SMALLEST} needed."
         )
-    return rows, labels[rows]
+    return rows
 
 
 def _sizes(n: int, n_classes: int, test: int | None, train: int | None) -> tuple[int, int, int]:
