@@ -62,8 +62,5 @@ def overlap_table(corpus: Corpus) -> pd.DataFrame:
     symmetric: one picture may have two copies in one source and one in the other.
     """
     counts = pd.crosstab(corpus.table["group"], corpus.table["source"])
-    shared = {
-        there: {source: counts[source][counts[there] > (source == there)].sum() for source in counts}
-        for there in counts
-    }
-    return pd.DataFrame(shared).rename_axis(index="images of", columns="copy in")
+    shared = counts.T.dot((counts > 0).astype(int)) - np.diag((counts == 1).sum())  # no image is a copy of itself
+    return shared.rename_axis(index="images of", columns="copy in")

@@ -94,13 +94,13 @@ def _write_patient(folder: Path, files: list[PlannedFile], seed: int, head: Head
     rng = np.random.default_rng((seed, files[0].patient, 1))
     written: dict[str, bytes] = {}
     for file in sorted(files, key=lambda f: (f.copy_of is not None, f.path)):
-        if file.copy_of:
-            content = written[file.copy_of.path]
-            if file.changes != ("exact",):
-                content = _jpeg(Image.open(io.BytesIO(content)), *file.changes)
-        else:
+        if file.copy_of is None:
             pixels = render_slice(patient, head, file.plane, file.position * patient.reach)
             content = _original(pixels, file.source, rng)
+        elif file.changes == ("exact",):
+            content = written[file.copy_of.path]
+        else:
+            content = _jpeg(Image.open(io.BytesIO(written[file.copy_of.path])), *file.changes)
         written[file.path] = content
         path = folder / file.path
         path.parent.mkdir(parents=True, exist_ok=True)

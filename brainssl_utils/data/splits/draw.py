@@ -159,7 +159,7 @@ def _unit_split(
     parameters: dict[str, Any],
     rows: Rows,
     units: Rows,
-    unknown: Rows | None = None,
+    unknown: Sequence[int] | Rows = (),
     inside: npt.NDArray[np.bool_] | None = None,
 ) -> Split:
     """Divide `rows` by whole units; `unknown` rows join `unused`; the mask `inside` fixes the test part."""
@@ -176,11 +176,10 @@ def _unit_split(
                 f"{name} split: no image is left for the {part} part ({len(rows)} images in {units.max() + 1} "
                 f"{parameters['unit']}s, the largest holds {largest}). Check the threshold of copies, or use more data."
             )
-    notes = allocation.notes
-    if unknown is not None and len(unknown):
+    if len(unknown):
         chosen["unused"] = np.concatenate([chosen["unused"], unknown])
-        notes.append(f"{len(unknown)} images of unknown patients are left unused.")
-    return _split(corpus, name, seed, parameters, chosen, notes)
+        allocation.notes.append(f"{len(unknown)} images of unknown patients are left unused.")
+    return _split(corpus, name, seed, parameters, chosen, allocation.notes)
 
 
 def _split(
