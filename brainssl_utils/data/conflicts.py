@@ -5,10 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from brainssl_utils.checks import check_choice
 from brainssl_utils.data.corpus import Corpus
-from brainssl_utils.errors import CourseError
-
-POLICIES = ("keep", "drop", "majority")
 
 
 def label_conflicts(corpus: Corpus) -> pd.DataFrame:
@@ -40,8 +38,7 @@ def resolve_conflicts(corpus: Corpus, policy: str = "keep") -> Corpus:
     Raises:
         CourseError: another policy.
     """
-    if policy not in POLICIES:
-        raise CourseError(f"policy={policy!r}: choose one of {', '.join(POLICIES)}.")
+    check_choice("policy", policy, ("keep", "drop", "majority"))
     table = corpus.table
     votes = pd.crosstab(table["group"], table["label"])
     mixed = (votes > 0).sum(axis=1) > 1

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from brainssl_utils.checks import check_number
 from brainssl_utils.data.reading.sources import CLASSES
 from brainssl_utils.errors import CourseError
 
@@ -114,8 +115,7 @@ class Corpus:
         Raises:
             CourseError: `size` is not 8..1024.
         """
-        if not 8 <= size <= 1024:
-            raise CourseError(f"size is {size}: expected a side of 8 to 1024 px.")
+        check_number("size", size, at_least=8, at_most=1024, whole=True)
         if size == self.images.shape[-1]:
             return self.images
         if size not in self._resized:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from brainssl_utils.checks import check_number
 from brainssl_utils.compute.machine import available_cores
 from brainssl_utils.data.corpus import Copies, Corpus
 from brainssl_utils.data.phantoms.word import phantom_files
@@ -47,11 +48,9 @@ def load_corpus(
     Raises:
         CourseError: no such folder, no class folders in it, not one readable image, or a parameter out of range.
     """
-    if not 16 <= image_size <= 1024:
-        raise CourseError(f"image_size is {image_size}: expected a side of 16 to 1024 px.")
-    threads = threads if threads is not None else available_cores()
-    if threads < 1:
-        raise CourseError(f"threads is {threads}: expected 1 or more.")
+    check_number("image_size", image_size, at_least=16, at_most=1024, whole=True)
+    threads = available_cores() if threads is None else threads
+    check_number("threads", threads, at_least=1, whole=True)
     n_phantoms = phantom_files(data)
     cache = check_writable(store.cache_folder(cache_dir))
     listing = scan(_phantoms(n_phantoms, cache, progress) if n_phantoms else data)

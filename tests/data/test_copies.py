@@ -11,8 +11,7 @@ from PIL import Image
 
 from brainssl_utils import CourseError
 from brainssl_utils.data.conflicts import label_conflicts, overlap_table, resolve_conflicts
-from brainssl_utils.data.copies.candidates import hash_pairs
-from brainssl_utils.data.copies.hashes import perceptual_hashes
+from brainssl_utils.data.copies.candidates import hash_pairs, perceptual_hashes
 from brainssl_utils.data.copies.linking import links_table
 from brainssl_utils.data.copies.search import find_groups, pair_correlation
 from brainssl_utils.data.copies.signatures import mirrored_shape, signatures

@@ -15,7 +15,7 @@ import pytest
 from image_files import class_folders, encoded, picture, put, zipped
 from PIL import Image
 
-from brainssl_utils.data.copies.hashes import perceptual_hashes
+from brainssl_utils.data.copies.candidates import perceptual_hashes
 from brainssl_utils.data.corpus import resize_area
 from brainssl_utils.data.reading.archives import Unreadable, expand, scan
 from brainssl_utils.data.reading.decode import decode_image

@@ -165,11 +165,11 @@ def test_classes_can_be_restricted_and_the_rest_limited(make) -> None:
 def test_no_patient_and_no_group_crosses_in_a_patient_split(seed: int) -> None:
     corpus = random_corpus(seed, patients=True)
     patient = corpus.table["patient"].to_numpy()
-    for split in (patient_split(corpus, seed), grouped_split(corpus, seed, by="patient")):
-        assert split.name == "patient"
-        for used in (split, validation_part(split, corpus, seed)):
-            assert not crossing(used, patient) and not crossing(used, corpus.table["group"].to_numpy())
-        assert set(np.flatnonzero(patient == "")) <= set(split.unused)
+    split = patient_split(corpus, seed)
+    assert split.name == "patient"
+    for used in (split, validation_part(split, corpus, seed)):
+        assert not crossing(used, patient) and not crossing(used, corpus.table["group"].to_numpy())
+    assert set(np.flatnonzero(patient == "")) <= set(split.unused)
 
 
 def test_a_fold_is_tested_on_whole_and_its_copies_elsewhere_are_left_out() -> None:
@@ -329,8 +329,6 @@ def test_hopeless_collections_are_refused_with_a_reason() -> None:
             make(corpus, test=2)
         with pytest.raises(CourseError, match="give a list of names"):
             make(corpus, classes=["glioma", "sarcoma"])
-    with pytest.raises(CourseError, match="'group' or 'patient'"):
-        grouped_split(corpus, by="source")
 
 
 def test_leakage_counts_test_images_with_a_copy_by_part_and_threshold() -> None:

@@ -10,16 +10,45 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from PIL import Image
 
+from brainssl_utils.compute.chunks import over_chunks
 from brainssl_utils.compute.machine import available_cores
-from brainssl_utils.data.copies.hashes import Hashes
 from brainssl_utils.data.copies.signatures import Floats, mirrored_shape
 from brainssl_utils.data.partition import Ints
 
+Hashes = npt.NDArray[np.uint64]
+_THUMB = 32  # px of the thumbnail
+_LOWEST = 8  # lowest frequencies in each direction
 _DIMENSIONS = 64  # principal components kept of the edge histograms
 _EXACT_BELOW = 4000  # up to so many rows a plain search is faster than an index
 _LISTS_ASKED = 16
 _NEAR_BITS = 10  # of 64: perceptual hashes of copies differ by fewer
+
+
+def perceptual_hashes(images: npt.NDArray[np.uint8]) -> tuple[Hashes, Hashes]:
+    """64-bit DCT hashes of images and of their left-right mirror images: the bits of `imagehash.phash`, first bit highest.
+
+    A bit says whether one of the 8 x 8 lowest DCT coefficients of a 32 x 32 thumbnail lies above their median. Mirroring
+    a picture changes the sign of its odd columns, so one transform serves both. Images are (N, 1, S, S) or (N, S, S)
+    uint8, hashes (N,) uint64.
+    """
+    from scipy.fft import dct
+
+    waves = dct(np.eye(_THUMB), axis=0)[:_LOWEST]
+    images = images.reshape(-1, *images.shape[-2:])
+
+    def coefficients(rows: slice) -> npt.NDArray[np.float64]:
+        thumbs = [Image.fromarray(image).resize((_THUMB, _THUMB), Image.Resampling.LANCZOS) for image in images[rows]]
+        return waves @ np.stack([np.asarray(thumb) for thumb in thumbs]).astype(np.float64) @ waves.T
+
+    low = np.concatenate([np.empty((0, _LOWEST, _LOWEST)), *over_chunks(coefficients, len(images))])
+    return _bits(low), _bits(low * np.where(np.arange(_LOWEST) % 2, -1, 1))
+
+
+def _bits(coefficients: npt.NDArray[np.float64]) -> Hashes:
+    flat = coefficients.reshape(len(coefficients), _LOWEST**2)
+    return np.packbits(flat > np.median(flat, axis=1, keepdims=True), axis=1).view(">u8").astype(np.uint64).ravel()
 
 
 class ShapeIndex:

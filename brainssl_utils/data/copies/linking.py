@@ -7,8 +7,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from brainssl_utils.data.copies.alignment import aligned_correlation
-from brainssl_utils.data.copies.candidates import ShapeIndex, hash_pairs, likeliest_first
-from brainssl_utils.data.copies.hashes import Hashes
+from brainssl_utils.data.copies.candidates import Hashes, ShapeIndex, hash_pairs, likeliest_first
 from brainssl_utils.data.copies.signatures import Signatures
 from brainssl_utils.data.partition import Ints, components
 

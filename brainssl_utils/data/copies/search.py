@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from brainssl_utils.data.copies.alignment import aligned_correlation
-from brainssl_utils.data.copies.hashes import perceptual_hashes
+from brainssl_utils.data.copies.candidates import perceptual_hashes
 from brainssl_utils.data.copies.linking import Linker, links_table
 from brainssl_utils.data.copies.signatures import Floats, signatures
 from brainssl_utils.data.corpus import Copies

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+import tomllib
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 CLASSES: tuple[str, ...] = ("glioma", "meningioma", "no_tumor", "pituitary")
 
@@ -42,9 +44,9 @@ class Source:
     licence: str
     counts: Mapping[str, int]
     handle: str = ""
-    folders: frozenset[str] = field(default_factory=frozenset)
+    folders: Collection[str] = ()
     file_pattern: str = ""
-    parents: frozenset[str] = field(default_factory=frozenset)
+    parents: Collection[str] = ()
 
     @property
     def total(self) -> int:
@@ -52,53 +54,9 @@ class Source:
         return sum(self.counts.values())
 
 
-def _kaggle(name: str, slug: str, licence: str, counts: tuple[int, int, int, int], **layout: object) -> Source:
-    return Source(
-        name=name,
-        url=f"https://www.kaggle.com/datasets/{name}/{slug}",
-        licence=licence,
-        counts=dict(zip(CLASSES, counts)),
-        handle=f"{name}/{slug}",
-        **layout,  # type: ignore[arg-type]
-    )
-
-
 SOURCES: dict[str, Source] = {
-    source.name: source
-    for source in (
-        _kaggle(
-            "shreyag1103",
-            "brain-mri-scans-for-brain-tumor-classification",
-            "CC0 (stated for masoudnickparvar/brain-tumor-mri-dataset, whose Testing part it equals)",
-            (300, 306, 405, 300),
-            folders=frozenset({"glioma", "meningioma", "notumor", "pituitary"}),
-            file_pattern=r"te-(gl|me|no|pi)(tr)?_\d+\.jpe?g",
-        ),
-        _kaggle(
-            "sartajbhuvaji",
-            "brain-tumor-classification-mri",
-            "MIT",
-            (926, 937, 500, 901),
-            folders=frozenset({"gliomatumor", "meningiomatumor", "notumor", "pituitarytumor"}),
-            file_pattern=r"((image|gg|m1?|p) ?(\(\d+\))?|\d+)\.jpe?g",
-            parents=frozenset({"training", "testing"}),
-        ),
-        _kaggle(
-            "thomasdubail",
-            "brain-tumors-256x256",
-            "not verified",
-            (901, 913, 438, 844),
-            folders=frozenset({"gliomatumor", "meningiomatumor", "normal", "pituitarytumor"}),
-            file_pattern=r"[gmnp]_\d+\.jpe?g",
-        ),
-        Source(
-            name="figshare",
-            url="https://figshare.com/articles/dataset/brain_tumor_dataset/1512427",
-            licence="CC BY 4.0",
-            counts={"glioma": 1426, "meningioma": 708, "pituitary": 930},
-            file_pattern=r"\d+\.mat",
-        ),
-    )
+    name: Source(name=name, **entry)
+    for name, entry in tomllib.loads(Path(__file__).with_name("sources.toml").read_text(encoding="utf-8")).items()
 }
 PAPER_SOURCES = ("shreyag1103", "sartajbhuvaji", "thomasdubail")
 # A fifth of the files may have other names (added by hand) before a layout is no longer called by its name.
@@ -131,7 +89,7 @@ def recognise(folders: Iterable[str], files: Iterable[str], parent: str = "") ->
     found, names = {fold_name(folder) for folder in folders}, [name.lower() for name in files]
     for name in PAPER_SOURCES:
         source = SOURCES[name]
-        if not found <= source.folders or (source.parents and fold_name(parent) not in source.parents):
+        if not found <= set(source.folders) or (source.parents and fold_name(parent) not in source.parents):
             continue
         fitting = sum(re.fullmatch(source.file_pattern, file) is not None for file in names)
         if names and fitting >= _RECOGNISED_SHARE * len(names):

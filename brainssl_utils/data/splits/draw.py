@@ -72,7 +72,6 @@ def grouped_split(
     one_per_group: bool = True,
     classes: Sequence[str] | None = None,
     unlabeled: int | None = None,
-    by: str = "group",
 ) -> Split:
     """Split so that no group of copies crosses a boundary between parts; the course's default.
 
@@ -85,19 +84,13 @@ def grouped_split(
         test: number of test images; by default 308 of 7,671, and up to 308 or an eighth of a smaller corpus, since 4 %
             of a small corpus could not tell two methods apart.
         one_per_group: test on one image of a group; the group's other images then go nowhere (`unused`).
-        by: "group", or "patient" to keep patients whole too (see `patient_split`).
 
     Returns:
-        a Split named "grouped" ("patient" with by="patient"); `info["deviations"]` says where sizes or classes differ
-        from what was asked for.
+        a Split named "grouped"; `info["deviations"]` says where sizes or classes differ from what was asked for.
 
     Raises:
         CourseError: as `paper_split`, or the groups leave a part empty.
     """
-    if by == "patient":
-        return patient_split(corpus, seed, None, test, train, classes, unlabeled, one_per_group)
-    if by != "group":
-        raise CourseError(f"by={by!r}: choose 'group' or 'patient'.")
     rows = _eligible(corpus, classes)
     if test is None and len(rows) // 8 >= SMALLEST and len(rows) < PAPER_SIZES["all"]:
         test = min(PAPER_SIZES["test"], len(rows) // 8)
@@ -137,10 +130,7 @@ def patient_split(
     rows = _eligible(corpus, classes)
     patient = corpus.table["patient"].fillna("").astype(str).to_numpy()[rows]
     if not (patient != "").any():
-        raise CourseError(
-            f"patient_split: no image of corpus '{corpus.name}' has a patient. Use grouped_split, or a source with "
-            "patients (figshare, phantoms)."
-        )
+        raise CourseError(f"patient_split: no image of corpus '{corpus.name}' has a patient. Use grouped_split.")
     unknown, rows, patient = rows[patient == ""], rows[patient != ""], patient[patient != ""]
     units = joined_units(_groups(corpus, rows), patient)
     inside = None if fold is None else _in_fold(corpus, rows, fold)

@@ -63,13 +63,13 @@ class Split:
         return digest(*(getattr(self, part) for part in PARTS))
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Split):
-            return NotImplemented
-        same = self.name == other.name and self.fingerprint == other.fingerprint
-        return same and all(np.array_equal(getattr(self, part), getattr(other, part)) for part in PARTS)
+        return isinstance(other, Split) and self._identity() == other._identity()
 
     def __hash__(self) -> int:
-        return hash((self.digest, self.name, self.fingerprint))
+        return hash(self._identity())
+
+    def _identity(self) -> tuple[str, str, str]:
+        return self.digest, self.name, self.fingerprint
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{part} {len(getattr(self, part))}" for part in PARTS if len(getattr(self, part)))
@@ -111,8 +111,7 @@ class Split:
             raise CourseError(f"{path} is not a split file written by Split.save. Make it again.") from error
         if fingerprint != corpus.fingerprint:
             raise CourseError(
-                f"{path} was made for another corpus: its fingerprint is {fingerprint[:12]}, this corpus has "
-                f"{corpus.fingerprint[:12]}. Row numbers do not carry over: load the data it was made from, "
-                "or make a new split."
+                f"{path} was made for another corpus ({fingerprint[:12]}, this one is {corpus.fingerprint[:12]}), and row "
+                "numbers do not carry over: load the data it was made from, or make a new split."
             )
         return cls(**rows, info=info, fingerprint=fingerprint, name=name)

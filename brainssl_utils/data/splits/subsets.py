@@ -46,14 +46,10 @@ def label_subset(split: Split, corpus: Corpus, n: int | float, seed: int = 0) ->
     labels = corpus.labels[rows]
     if isinstance(n, (float, np.floating)):
         if not 0 < n <= 1:
-            raise CourseError(
-                f"label_subset: n={n} is a fraction and must lie in 0..1; give an int for a number of images."
-            )
+            raise CourseError(f"label_subset: n={n} is a share and must lie in 0..1; give an int for a number.")
         n = min(max(round(float(n) * len(rows)), len(np.unique(labels))), len(rows))
     if not 1 <= n <= len(rows):
-        raise CourseError(
-            f"label_subset: n={n}, but the training part has {len(rows)} images. Ask for 1 to {len(rows)}."
-        )
+        raise CourseError(f"label_subset: n={n}, but the training part has {len(rows)} images: ask for 1 to so many.")
     drawn = corpus.table.loc[np.random.default_rng([seed, 3]).permutation(rows), ["label", "group"]]
     again = drawn.duplicated().sort_values(kind="stable")  # further copies behind the different pictures
     in_class = again.groupby(drawn["label"])
