@@ -14,6 +14,7 @@ import pandas as pd
 from brainssl_utils.data.reading.sources import CLASSES
 from brainssl_utils.errors import CourseError
 
+WITHOUT_CLASS = "(no class)"  # how `Corpus.summary` calls the row of images that have none
 _AREA_CHUNK = 512  # images a step: bounds the float32 copies to some tens of MB
 
 
@@ -36,11 +37,13 @@ class Corpus:
     Attributes:
         images: (N, 1, S, S) uint8, grey, 0 is black.
         files: one row an image, index 0..N-1: the columns of `table` that are known without comparing images.
-        table: the same rows, complete. Columns: `id` ("source/path", unique), `source`, `label` (int8, index into
-            `classes`), `class_name`, `path` (inside the archive), `sha256` (of the file), `width`, `height` (px, of the
-            original), `phash` (64-bit DCT hash, 16 hex digits), `group` (copies of one picture share a number), `patient`,
-            `plane` ("" where unknown), `fold` (figshare's patient fold 1..5, missing elsewhere). Its first use looks
-            for copies among the images, which takes longer than loading them; that is kept, in the cache too.
+        table: the same rows, complete. Columns: `id` ("source/path", unique), `source`, `label` (int32, index into
+            `classes`), `class_name` (an image without a class has label -1 and the name ""), `path` (inside the archive),
+            `sha256` (of the file), `width`, `height` (px, of the original), `phash` (64-bit DCT hash, 16 hex digits),
+            `group` (copies of one picture share a number), `patient`, `plane` ("" where unknown), `fold` (a patient fold
+            that was published with the data, missing elsewhere), and `part` where a table of the data has one ("train").
+            Its first use looks for copies among the images, which takes longer than loading them; that is kept, in the
+            cache too.
         problems: what was odd about the files: `source`, `path`, `reason`, `action` ("skipped", "kept" or "note").
         fingerprint: hex digest of ids, labels, file contents and settings; independent of where the files lie and
             of whether they are zipped.
@@ -91,7 +94,7 @@ class Corpus:
 
     @property
     def labels(self) -> np.ndarray:
-        """(N,) int64, indices into `classes`."""
+        """(N,) int64, indices into `classes`; -1 for images without a class."""
         return self.files["label"].to_numpy(dtype=np.int64)
 
     @property
@@ -144,9 +147,11 @@ class Corpus:
         return Corpus(self.images[chosen], files, self.problems, digest, self.name, copies, self.classes)
 
     def summary(self) -> pd.DataFrame:
-        """Number of images a class (rows) and source (columns), with totals."""
-        counts = pd.crosstab(self.files["class_name"], self.files["source"])
-        counts = counts.reindex(index=list(self.classes), columns=list(self.files["source"].unique()), fill_value=0)
+        """Number of images a class (rows) and source (columns), with totals; images without a class have a row of their own."""
+        names = self.files["class_name"].replace("", WITHOUT_CLASS)
+        counts = pd.crosstab(names, self.files["source"])
+        rows = [*self.classes, *([WITHOUT_CLASS] if (self.labels < 0).any() else [])]
+        counts = counts.reindex(index=rows, columns=list(self.files["source"].unique()), fill_value=0)
         counts["all"] = counts.sum(axis=1)
         counts.loc["all"] = counts.sum()
         return counts.rename_axis(index="class", columns="source")

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from brainssl_utils.data.reading.names import fold_name
+
 CLASSES: tuple[str, ...] = ("glioma", "meningioma", "no_tumor", "pituitary")
 
 # Spellings of the four classes once case and separators are gone; "tumour" is read as "tumor" first.
@@ -80,7 +82,8 @@ SOURCES: dict[str, Source] = {
             "MIT",
             (926, 937, 500, 901),
             folders=frozenset({"gliomatumor", "meningiomatumor", "notumor", "pituitarytumor"}),
-            file_pattern=r"((image|gg|m1?|p) ?(\(\d+\))?|\d+)\.jpe?g",
+            # Eight of its files are plain numbers; so are the files of many a set of somebody's own, which is not this one.
+            file_pattern=r"(image|gg|m1?|p) ?(\(\d+\))?\.jpe?g",
             parents=frozenset({"training", "testing"}),
         ),
         _kaggle(
@@ -90,6 +93,16 @@ SOURCES: dict[str, Source] = {
             (901, 913, 438, 844),
             folders=frozenset({"gliomatumor", "meningiomatumor", "normal", "pituitarytumor"}),
             file_pattern=r"[gmnp]_\d+\.jpe?g",
+        ),
+        Source(
+            name="brain-tumor-mri-dataset",
+            url="https://www.kaggle.com/datasets/masoudnickparvar/brain-tumor-mri-dataset",
+            licence="CC0",
+            counts=dict(zip(CLASSES, (1621, 1645, 2000, 1757))),
+            handle="masoudnickparvar/brain-tumor-mri-dataset",
+            folders=frozenset({"glioma", "meningioma", "notumor", "pituitary"}),
+            file_pattern=r"t[er]-(gl|me|no|pi)(tr)?_\d+\.jpe?g",
+            parents=frozenset({"training", "testing"}),
         ),
         Source(
             name="figshare",
@@ -106,12 +119,6 @@ _RECOGNISED_SHARE = 0.8
 
 
 @lru_cache(maxsize=4096)
-def fold_name(name: str) -> str:
-    """Reduce a folder name to lower-case letters and digits, "tumour" read as "tumor": "No-Tumour" -> "notumor"."""
-    return re.sub(r"[\W_]+", "", name.lower()).replace("tumour", "tumor")
-
-
-@lru_cache(maxsize=4096)
 def class_of(folder: str) -> str | None:
     """Return the class a folder name stands for, one of `CLASSES`, or None for a name nobody knows.
 
@@ -124,16 +131,24 @@ def recognise(folders: Iterable[str], files: Iterable[str], parent: str = "") ->
     """Name the Kaggle archive a set of class folders comes from, or None if it is none of them.
 
     Args:
-        folders: the class folders' own names, e.g. {"glioma_tumor", "normal"}.
+        folders: the class folders' own names, e.g. {"glioma_tumor", "normal"}; a sibling that the archive does not have
+            makes it another one.
         files: the names of the files in them, without folders.
         parent: the folder directly above the class folders ("Training", "Data", "" at the top).
     """
     found, names = {fold_name(folder) for folder in folders}, [name.lower() for name in files]
-    for name in PAPER_SOURCES:
+    above = fold_name(parent)
+    # The set of 7,023 comes first: one of the paper's archives is its Testing part, without that folder.
+    for name in ("brain-tumor-mri-dataset", *PAPER_SOURCES):
         source = SOURCES[name]
-        if not found <= source.folders or (source.parents and fold_name(parent) not in source.parents):
+        if not found <= source.folders or (source.parents and above not in source.parents):
             continue
         fitting = sum(re.fullmatch(source.file_pattern, file) is not None for file in names)
         if names and fitting >= _RECOGNISED_SHARE * len(names):
             return name
     return None
+
+
+def fits_counts(name: str, counts: Mapping[str, int]) -> bool:
+    """Whether so many images a class can be (a part of) a known archive; a few may have been added by hand."""
+    return all(n * _RECOGNISED_SHARE <= SOURCES[name].counts.get(title, 0) for title, n in counts.items())
