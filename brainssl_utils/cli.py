@@ -112,9 +112,7 @@ def prepare(
 
 @app.command()
 def train(
-    method: Annotated[
-        str, typer.Argument(help="For instance supervised, simclr, barlow_twins, nnclr, proposed_model.")
-    ],
+    method: Annotated[str, typer.Argument(help="A method by name, such as simclr; a wrong name lists them all.")],
     data: Data = "phantoms",
     profile: Profile = "quick",
     seed: Seed = 0,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import pandas as pd
 
@@ -21,13 +19,13 @@ def label_conflicts(corpus: Corpus) -> pd.DataFrame:
         three in the same order; sorted by group.
     """
     table = corpus.table
-    mixed = table.groupby("group")["label"].transform("nunique") > 1
+    mixed = table["label"].where(table["label"] >= 0).groupby(table["group"]).transform("nunique") > 1
     members = table.assign(rows=np.arange(len(table)))[mixed].groupby("group")
     columns = {"rows": "rows", "id": "ids", "class_name": "labels"}
     return members[list(columns)].agg(list).rename(columns=columns).reset_index()
 
 
-def resolve_conflicts(corpus: Corpus, policy: Literal["keep", "drop", "majority"] | str = "keep") -> Corpus:
+def resolve_conflicts(corpus: Corpus, policy: str = "keep") -> Corpus:
     """Settle label conflicts by removing rows; labels are never rewritten.
 
     Args:
@@ -45,15 +43,16 @@ def resolve_conflicts(corpus: Corpus, policy: Literal["keep", "drop", "majority"
     if policy not in POLICIES:
         raise CourseError(f"policy={policy!r}: choose one of {', '.join(POLICIES)}.")
     table = corpus.table
-    votes = pd.crosstab(table["group"], table["label"])
+    labelled = table[table["label"] >= 0]
+    votes = pd.crosstab(labelled["group"], labelled["label"])
     mixed = (votes > 0).sum(axis=1) > 1
     if policy == "keep" or not mixed.any():
         return corpus
     if policy == "drop":
-        stays = table["group"].map(~mixed)
+        stays = ~table["group"].isin(mixed.index[mixed])
     else:
         tied = votes.eq(votes.max(axis=1), axis=0).sum(axis=1) > 1
-        stays = table["label"] == table["group"].map(votes.idxmax(axis=1)[~tied])
+        stays = (table["label"] == table["group"].map(votes.idxmax(axis=1)[~tied])) | (table["label"] < 0)
     return corpus.subset(np.flatnonzero(stays))
 
 
@@ -64,8 +63,5 @@ def overlap_table(corpus: Corpus) -> pd.DataFrame:
     symmetric: one picture may have two copies in one source and one in the other.
     """
     counts = pd.crosstab(corpus.table["group"], corpus.table["source"])
-    shared = {
-        there: {source: counts[source][counts[there] > (source == there)].sum() for source in counts}
-        for there in counts
-    }
-    return pd.DataFrame(shared).rename_axis(index="images of", columns="copy in")
+    shared = counts.T.dot((counts > 0).astype(int)) - np.diag((counts == 1).sum())  # no image is a copy of itself
+    return shared.rename_axis(index="images of", columns="copy in")

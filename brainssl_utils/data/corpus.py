@@ -19,15 +19,25 @@ _AREA_CHUNK = 512  # images a step: bounds the float32 copies to some tens of MB
 
 
 class Copies(NamedTuple):
-    """What comparing the images with each other told.
+    """What comparing N images with each other told.
 
     Attributes:
-        marks: columns of `Corpus.table`, row for row: `phash` and `group`.
-        links: see `Corpus.links`.
+        marks: columns of `Corpus.table`, row for row: `phash` and `group`, numbered in the order of first members.
+        links: why images were put into one group, one row a link: `a`, `b` (row numbers, a < b), `test` ("sha256": same
+            file; "pixels": correlation after alignment), `value` (1 for the same file), `flipped` (b is a mirrored copy).
+            Weaker links (neighbouring slices, mostly) are listed too but join no groups. Not every pair of a group has
+            a link: a chain of links is enough to join.
+        compared: how many pairs the search compared pixel by pixel.
     """
 
     marks: pd.DataFrame
     links: pd.DataFrame
+    compared: int = 0
+
+    @property
+    def group(self) -> np.ndarray:
+        """(N,) int64 group of each image."""
+        return self.marks["group"].to_numpy()
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -48,7 +58,7 @@ class Corpus:
         fingerprint: hex digest of ids, labels, file contents and settings; independent of where the files lie and
             of whether they are zipped.
         name: "phantoms" or the folder's name.
-        links: why rows were put into one group: `a`, `b` (row numbers), `test` ("sha256" or "pixels"), `value`, `flipped`.
+        links: why rows were put into one group, see `Copies`.
         copies: what `table` and `links` take from comparing images, or a function that finds it when it is asked for.
         classes: names of the labels.
     """
@@ -83,9 +93,8 @@ class Corpus:
     def table(self) -> pd.DataFrame:
         table = self.files.copy()
         place = list(table.columns).index("height") + 1 if "height" in table else len(table.columns)
-        for column in self._found.marks:
+        for column in reversed(self._found.marks.columns):
             table.insert(place, column, self._found.marks[column].to_numpy())
-            place += 1
         return table
 
     @property
@@ -147,14 +156,12 @@ class Corpus:
         return Corpus(self.images[chosen], files, self.problems, digest, self.name, copies, self.classes)
 
     def summary(self) -> pd.DataFrame:
-        """Number of images a class (rows) and source (columns), with totals; images without a class have a row of their own."""
+        """Number of images a class (rows) and source (columns), with totals; images without a class have their own row."""
         names = self.files["class_name"].replace("", WITHOUT_CLASS)
-        counts = pd.crosstab(names, self.files["source"])
-        rows = [*self.classes, *([WITHOUT_CLASS] if (self.labels < 0).any() else [])]
-        counts = counts.reindex(index=rows, columns=list(self.files["source"].unique()), fill_value=0)
-        counts["all"] = counts.sum(axis=1)
-        counts.loc["all"] = counts.sum()
-        return counts.rename_axis(index="class", columns="source")
+        counts = pd.crosstab(names, self.files["source"], margins=True, margins_name="all")
+        unlabelled = [WITHOUT_CLASS] if (self.labels < 0).any() else []
+        rows, columns = [*self.classes, *unlabelled, "all"], [*self.files["source"].unique(), "all"]
+        return counts.reindex(index=rows, columns=columns, fill_value=0).rename_axis(index="class", columns="source")
 
 
 def resize_area(images: np.ndarray, size: int) -> np.ndarray:

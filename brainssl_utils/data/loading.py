@@ -120,16 +120,10 @@ class _Loader:
         if parts is None:
             parts = self._decode(size)
             store.save(folder, parts)
-        images, files = parts["images"], parts["files"]
-        return Corpus(
-            images=images,
-            files=files,
-            problems=parts["problems"],
-            fingerprint=corpus_fingerprint(files[["id", "class_name", "sha256"]].to_numpy().tolist(), size),
-            name=self.name,
-            copies=functools.partial(self._copies, files["sha256"].tolist(), images),
-            classes=tuple(parts["classes"]),
-        )
+        files, parts["classes"] = parts["files"], tuple(parts["classes"])
+        fingerprint = corpus_fingerprint(files[["id", "class_name", "sha256"]].to_numpy().tolist(), size)
+        copies = functools.partial(self._copies, files["sha256"].tolist(), parts["images"])
+        return Corpus(**parts, fingerprint=fingerprint, name=self.name, copies=copies)
 
     def _decode(self, size: int) -> dict[str, Any]:
         """Decode every file, into the parts of a cached corpus."""
@@ -151,16 +145,13 @@ class _Loader:
         folder = self.cache / "copies" / copies_key(sha256)
         found = store.load(folder)
         if found is None:
-            from brainssl_utils.data.copies.hashes import perceptual_hashes
             from brainssl_utils.data.copies.search import find_groups
 
             if self.progress:
                 print(f"looking for copies among {len(sha256)} images, once")
             if images.shape[-1] != _COPIES_SIZE:
                 images = self.corpus(_COPIES_SIZE).images
-            hashes = perceptual_hashes(images, self.threads)
-            groups = find_groups(images, sha256, hashes, threads=self.threads)
-            marks = pd.DataFrame({"phash": [f"{value:016x}" for value in hashes[0].tolist()], "group": groups.group})
-            found = {"marks": marks, "links": groups.links}
+            copies = find_groups(images, sha256)
+            found = {"marks": copies.marks, "links": copies.links}
             store.save(folder, found)
-        return Copies(found["marks"], found["links"])
+        return Copies(**found)

@@ -10,15 +10,10 @@ Ints = npt.NDArray[np.int64]
 
 
 def apportion(total: int, counts: Ints, least: int = 1) -> Ints:
-    """Share `total` among strata in proportion to their sizes (largest remainders), never more than a stratum has.
+    """Share `total` among strata of `counts` (C,) rows in proportion (largest remainders), never more than one has.
 
-    Args:
-        total: how many to hand out; cut to `counts.sum()` when larger.
-        counts: (C,) sizes of the strata.
-        least: every non-empty stratum gets at least this many (or all it has), as long as `total` allows.
-
-    Returns:
-        (C,) quotas with sum `min(total, counts.sum())`.
+    Every non-empty stratum gets `least` (or all it has), as long as `total` allows. The (C,) quotas add up to `total`, or
+    to `counts.sum()` where that is smaller.
     """
     counts = np.asarray(counts, dtype=np.int64)
     total = int(min(total, counts.sum()))
@@ -37,14 +32,7 @@ def apportion(total: int, counts: Ints, least: int = 1) -> Ints:
 def fill(order: Ints, weights: Ints, quota: int, at_most: int | None = None) -> Ints:
     """Take units in `order` whose weights fit into what is left of `quota`; a unit too heavy is passed over.
 
-    Args:
-        order: unit numbers in the order in which they are tried.
-        weights: weight of every unit number (rows that it would bring).
-        quota: sum of weights not to be exceeded.
-        at_most: largest number of units taken.
-
-    Returns:
-        the unit numbers taken, in that order.
+    `weights` (U,) says how many rows each unit number brings; a unit without any is not taken, and no more than `at_most`.
     """
     taken: list[int] = []
     left = quota
@@ -59,11 +47,7 @@ def fill(order: Ints, weights: Ints, quota: int, at_most: int | None = None) -> 
 
 
 def components(n: int, a: npt.ArrayLike, b: npt.ArrayLike) -> Ints:
-    """Number the connected components of n rows joined by the edges a[i] - b[i].
-
-    Returns:
-        (n,) int64 component numbers, 0 upwards in the order of each component's first row.
-    """
+    """Number, (n,) 0 upwards by first rows, the connected components of n rows joined by the edges a[i] - b[i]."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -79,7 +63,6 @@ def majority_label(units: Ints, labels: Ints) -> Ints:
 
 def joined_units(first: npt.ArrayLike, second: npt.ArrayLike) -> Ints:
     """Join rows that share a value in either array; return (N,) numbers of the joined units, in order of appearance."""
-    one, other = (pd.factorize(np.asarray(values))[0] for values in (first, second))
-    nodes = int(one.max(initial=-1)) + 1
-    label = components(nodes + int(other.max(initial=-1)) + 1, one, nodes + other)
-    return pd.factorize(label[one])[0]
+    rows = pd.Series(np.arange(len(np.asarray(first))))
+    ends = [rows.groupby(np.asarray(values)).transform("first") for values in (first, second)]
+    return components(len(rows), np.tile(rows, 2), np.concatenate(ends))

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from brainssl_utils.checks import check_choice
 from brainssl_utils.errors import CourseError
 from brainssl_utils.methods.base import METHODS, Method
 from brainssl_utils.networks import make_encoder
@@ -33,8 +32,9 @@ def make_method(
     Raises:
         CourseError: no such method, protocol or setting, or a setting that cannot work.
     """
-    check_choice("method", name, METHODS)
-    check_choice("protocol", protocol, PROTOCOLS)
+    _check_method(name)
+    if protocol not in PROTOCOLS:
+        raise CourseError(f"unknown protocol '{protocol}'. Choose one of: {', '.join(PROTOCOLS)}.")
     settings = FAIR if protocol == "fair" else METHODS[name].published
     if settings is None:
         raise CourseError(f"no study has a row of {METHODS[name].title}: use protocol 'fair'.")
@@ -65,7 +65,7 @@ def rebuild(record: dict[str, Any]) -> Method:
         CourseError: this version of the course has no such method, setting or encoder.
     """
     config = dict(record["config"])
-    check_choice("method", record["method"], METHODS)
+    _check_method(record["method"])
     size, _ = config.pop("image_size"), config.pop("features")
     _check_settings(record["method"], config)
     method = build(record["method"], config, size, record.get("weights_seed") or 0)
@@ -95,6 +95,11 @@ def _find(name: str) -> type[Method] | None:
 
 def _bare(name: str) -> str:
     return "".join(filter(str.isalnum, name)).lower()
+
+
+def _check_method(name: str) -> None:
+    if name not in METHODS:
+        raise CourseError(f"unknown method '{name}'. Choose one of: {', '.join(sorted(METHODS))}.")
 
 
 def _check_settings(name: str, settings: dict[str, Any]) -> None:

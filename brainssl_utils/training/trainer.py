@@ -281,12 +281,16 @@ def _train(
     """Train from the first weights, or go on where an interrupted training stopped; return the record."""
     method, profile = training.method, training.profile
     started = time.perf_counter()
+    going_on = read_checkpoint(files.checkpoint, training.key) if files and resume else None
+    if progress and going_on:
+        print(f"{training.name}: goes on after epoch {going_on['epoch'] + 1} of {profile.epochs}.")
+    elif progress and method.history:
+        print(f"{training.name}: this object was trained before; it starts again from its first weights.")
     method.start_over()
     speed = hardware.prepare(tune_process)
     data = training.data()
     batches = Batches(method, data, torch.tensor(training.split.unlabeled), profile)
     epochs = Epochs(f"{method.title} ({method.protocol})", profile.epochs, progress, training.key)
-    going_on = files is not None and resume and read_checkpoint(files.checkpoint, training.key) is not None
     if files and not going_on:
         files.checkpoint.unlink(missing_ok=True)
     kept = "call again to continue" if files else "nothing was kept; with a folder (out=...) the next call could go on"

@@ -391,7 +391,7 @@ def test_parameters_out_of_range_are_named(scans: Path, cache: Path, options: di
 @pytest.mark.parametrize("number", ["", "many", "-5", "1.5", "30", "59", "²", "٦٠٠", "1e3", " 60"])
 def test_a_wrong_number_of_phantoms_is_named(cache: Path, number: str) -> None:
     for read in (phantom_files, lambda word: load(word, cache)):
-        with pytest.raises(CourseError, match=r"phantoms:N.*from 60 on"):
+        with pytest.raises(CourseError, match="number of files, 60 or more"):
             read(f"phantoms:{number}")
     assert not cache.exists()
 

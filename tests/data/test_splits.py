@@ -18,7 +18,7 @@ from brainssl_utils.data.reading.sources import CLASSES
 from brainssl_utils.data.splits.draw import grouped_split, paper_split, patient_split
 from brainssl_utils.data.splits.leakage import leakage
 from brainssl_utils.data.splits.split import PARTS, Split
-from brainssl_utils.data.splits.subsets import label_subset, validation_part
+from brainssl_utils.data.splits.subsets import independent_units, label_subset, validation_part
 
 
 def make_corpus(labels, groups=None, patients=None, folds=None, links=None, fingerprint="f" * 64) -> Corpus:
@@ -192,6 +192,11 @@ def test_patient_splits_say_what_is_missing() -> None:
         patient_split(corpus, fold=1)
     with pytest.raises(CourseError, match=r"has folds \[1, 2\]"):
         patient_split(make_corpus(np.arange(40) % 4, patients=["p"] * 40, folds=np.arange(40) % 2 + 1), fold=7)
+
+
+def test_independent_units_join_copies_and_patients_and_leave_unknown_patients_alone() -> None:
+    corpus = make_corpus([0] * 7, groups=[0, 0, 1, 2, 3, 4, 4], patients=["p", "q", "q", "", "", "r", ""])
+    assert independent_units(corpus).tolist() == [0, 0, 0, 1, 2, 3, 3]
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from brainssl_utils.data.chunks import over_chunks
+from brainssl_utils.compute.chunks import over_chunks
 from brainssl_utils.data.copies.signatures import BAND, Floats, Signatures, gaussian, smooth
 from brainssl_utils.data.partition import Ints
 
@@ -15,12 +15,7 @@ _HOPELESS = 0.75  # coarse correlation below which 0.90 is out of reach (of 12,6
 
 
 def aligned_correlation(
-    signs: Signatures,
-    a: Ints,
-    b: Ints,
-    flipped: npt.NDArray[np.bool_],
-    threads: int | None = None,
-    hopeless: float = _HOPELESS,
+    signs: Signatures, a: Ints, b: Ints, flipped: npt.NDArray[np.bool_], hopeless: float = _HOPELESS
 ) -> Floats:
     """Correlate pairs of reduced images after aligning them.
 
@@ -29,8 +24,7 @@ def aligned_correlation(
 
     Args:
         signs: reduced images.
-        a, b: (P,) row numbers; b is mirrored left-right where `flipped` (P,) is true.
-        threads: of this process; default: all cores.
+        a, b, flipped: (P,) row numbers, and whether b is mirrored left-right.
         hopeless: pairs whose coarse correlation stays below this are not refined; their coarse value is returned.
 
     Returns:
@@ -40,7 +34,7 @@ def aligned_correlation(
     def work(rows: slice) -> Floats:
         return _correlate(signs, a[rows], b[rows], flipped[rows], hopeless)
 
-    return np.concatenate([np.empty(0, dtype=np.float32), *over_chunks(work, len(a), threads)])
+    return np.concatenate([np.empty(0, dtype=np.float32), *over_chunks(work, len(a))])
 
 
 def _correlate(signs: Signatures, a: Ints, b: Ints, flipped: npt.NDArray[np.bool_], hopeless: float) -> Floats:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from brainssl_utils.compute.machine import available_cores
 from brainssl_utils.data.copies.hashes import Hashes
 from brainssl_utils.data.copies.signatures import Floats, mirrored_shape
 from brainssl_utils.data.partition import Ints
@@ -22,14 +23,9 @@ _NEAR_BITS = 10  # of 64: perceptual hashes of copies differ by fewer
 
 
 class ShapeIndex:
-    """Edge histograms reduced to 64 principal components, for nearest-neighbour search in both orientations.
+    """Edge histograms, `Signatures.shape`, reduced to 64 principal components; finds nearest ones in both orientations."""
 
-    Args:
-        shape: (N, 384) histograms (`Signatures.shape`).
-        threads: of the search; default: all cores.
-    """
-
-    def __init__(self, shape: npt.NDArray[np.float16], threads: int | None = None):
+    def __init__(self, shape: npt.NDArray[np.float16]):
         from sklearn.decomposition import PCA
         from sklearn.preprocessing import normalize
 
@@ -37,14 +33,9 @@ class ShapeIndex:
         pca = PCA(min(_DIMENSIONS, len(sample)), svd_solver="covariance_eigh").fit(sample)
         both = shape, mirrored_shape(shape)
         self.plain, self.mirrored = (normalize(pca.transform(one.astype(np.float32))) for one in both)
-        self.threads = threads
 
     def pairs(self, rows: Ints, neighbours: int) -> pd.DataFrame:
         """Pair each of `rows` with its nearest others among `rows`, either way round."""
-        import faiss
-
-        if self.threads:
-            faiss.omp_set_num_threads(self.threads)
         index = _index(self.plain[rows])
         k = min(neighbours + 1, len(rows))
         found = [index.search(queries[rows], k) for queries in (self.plain, self.mirrored)]
@@ -62,6 +53,7 @@ def _index(base: Floats) -> Any:
     """Return a faiss index that holds `base`: exact for few rows, inverted lists for many."""
     import faiss
 
+    faiss.omp_set_num_threads(available_cores())
     n, width = base.shape
     index: Any = faiss.IndexFlatIP(width)
     if n >= _EXACT_BELOW:
@@ -81,15 +73,11 @@ def likeliest_first(pairs: pd.DataFrame) -> pd.DataFrame:
     return pairs.drop_duplicates(["a", "b", "flipped"], ignore_index=True)
 
 
-def hash_pairs(plain: Hashes, mirrored: Hashes, window: int = 2) -> pd.DataFrame:
-    """Pair rows whose perceptual hashes differ by at most 10 of 64 bits, in either orientation.
+def hash_pairs(plain: Hashes, mirrored: Hashes) -> pd.DataFrame:
+    """Pair rows whose perceptual hashes, (N,) of the images and of their mirror images, differ by at most 10 of 64 bits.
 
     Sorted neighbourhood (Hernandez & Stolfo 1995): hashes are sorted four times, each time starting from another 16
-    bits, and each is compared with the next few; the cost is that of sorting.
-
-    Args:
-        plain, mirrored: (N,) hashes of the images and of their mirror images.
-        window: how many followers in sorted order are compared.
+    bits, and each is compared with the next two; the cost is that of sorting.
     """
     hashes = np.concatenate([plain, mirrored])
     row, side = np.tile(np.arange(len(plain)), 2), np.repeat([False, True], len(plain))
@@ -97,7 +85,7 @@ def hash_pairs(plain: Hashes, mirrored: Hashes, window: int = 2) -> pd.DataFrame
     found = []
     for first in range(4):
         order = np.lexsort(np.roll(words, -first, axis=1).T[::-1])  # lexsort's last key decides first
-        for ahead in range(1, window + 1):
+        for ahead in (1, 2):
             i, j = order[:-ahead], order[ahead:]
             apart = np.bitwise_count(hashes[i] ^ hashes[j])
             near = (apart <= _NEAR_BITS) & ~(side[i] & side[j])

@@ -26,15 +26,14 @@ class Linker:
     Args:
         signs: reduced images.
         threshold: correlation that joins two images.
-        threads: of this process; default: all cores.
 
     Attributes:
         group: (N,) int64 group of each image, numbered in the order of first members.
         compared: every pair that was compared, as `links_table`.
     """
 
-    def __init__(self, signs: Signatures, threshold: float, threads: int | None = None):
-        self.signs, self.threshold, self.threads = signs, threshold, threads
+    def __init__(self, signs: Signatures, threshold: float):
+        self.signs, self.threshold = signs, threshold
         self.group: Ints = np.arange(len(signs))
         self.compared = links_table()
 
@@ -42,7 +41,7 @@ class Linker:
         """Search, compare and join; `plain` and `mirrored` are the perceptual hashes in both orientations."""
         if len(self.signs) < 2:
             return
-        index = ShapeIndex(self.signs.shape, self.threads)
+        index = ShapeIndex(self.signs.shape)
         candidates = hash_pairs(plain, mirrored)
         for _ in range(_PASSES):
             groups, rows = np.unique(self.group, return_index=True)
@@ -65,7 +64,7 @@ class Linker:
 
     def _compare(self, pairs: pd.DataFrame) -> None:
         a, b, flipped = (pairs[name].to_numpy() for name in ("a", "b", "flipped"))
-        value = aligned_correlation(self.signs, a, b, flipped, self.threads)
+        value = aligned_correlation(self.signs, a, b, flipped)
         self.compared = pd.concat([self.compared, links_table(a, b, "pixels", value, flipped)], ignore_index=True)
         join = value >= self.threshold
         if join.any():

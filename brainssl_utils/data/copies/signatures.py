@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from brainssl_utils.data.chunks import over_chunks
+from brainssl_utils.compute.chunks import over_chunks
 
 Floats = npt.NDArray[np.floating[Any]]
 FINE = 48  # side of the patches that are compared; their pixel is about the anatomy's detail at 96 x 96
@@ -46,13 +46,8 @@ class Signatures:
         return len(self.fine)
 
 
-def signatures(images: npt.NDArray[np.uint8], threads: int | None = None) -> Signatures:
-    """Reduce images for comparison.
-
-    Args:
-        images: (N, 1, S, S) or (N, S, S) uint8, S even.
-        threads: of this process; default: all cores.
-    """
+def signatures(images: npt.NDArray[np.uint8]) -> Signatures:
+    """Reduce images, (N, 1, S, S) or (N, S, S) uint8 with S even, for comparison."""
     n = len(images)
     images = images.reshape(n, *images.shape[-2:])
     columns = [np.empty((n, *part.shape[1:]), dtype=part.dtype) for part in _reduce(images[:0])]
@@ -61,7 +56,7 @@ def signatures(images: npt.NDArray[np.uint8], threads: int | None = None) -> Sig
         for column, part in zip(columns, _reduce(images[rows])):
             column[rows] = part
 
-    list(over_chunks(work, n, threads))
+    list(over_chunks(work, n))
     return Signatures(*columns)
 
 
@@ -114,15 +109,10 @@ def _even_brightness(x: Floats, model: Floats) -> Floats:
 
 
 def _window(x: Floats) -> Floats:
-    """Find the window centre +- 1.8 standard deviations of the brightness, each axis for itself.
+    """Find the window centre +- 1.8 standard deviations of evened brightness (N, S, S), each axis for itself.
 
-    It lies just inside a head (a filled disc reaches to 2), so that a crop into the scalp hardly changes it.
-
-    Args:
-        x: (N, S, S) evened brightness.
-
-    Returns:
-        (N, 2, 2) from - to in pixels, for rows and columns.
+    It lies just inside a head (a filled disc reaches to 2), so that a crop into the scalp hardly changes it. Returned
+    as (N, 2, 2), from - to in pixels, for rows and columns.
     """
     n, side, _ = x.shape
     place = np.arange(side, dtype=np.float32) + 0.5

@@ -10,6 +10,7 @@ import io
 import json
 import os
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from brainssl_utils.errors import CourseError
 from brainssl_utils.files import atomic_path, write_json
 
 _CHECKSUMS = "checksums.json"
+_READERS: dict[str, Callable[[io.BytesIO], Any]] = {".npy": np.load, ".parquet": pd.read_parquet, ".json": json.load}
 
 
 def cache_folder(cache_dir: str | Path | None = None) -> Path:
@@ -55,8 +57,8 @@ def load(folder: Path) -> dict[str, Any] | None:
             content = (folder / file).read_bytes()
             if zlib.crc32(content) != checksum:
                 return None
-            parts[Path(file).stem] = _decoded(file, content)
-    except (OSError, ValueError, AttributeError):  # no such file; no JSON; JSON of another kind
+            parts[Path(file).stem] = _READERS[Path(file).suffix](io.BytesIO(content))
+    except (OSError, ValueError, AttributeError, KeyError):  # no such file; no JSON; JSON of another kind
         return None
     return parts
 
@@ -71,11 +73,3 @@ def _encoded(name: str, part: Any) -> tuple[str, bytes]:
         part.to_parquet(buffer, index=False)
         return f"{name}.parquet", buffer.getvalue()
     return f"{name}.json", json.dumps(part).encode()
-
-
-def _decoded(file: str, content: bytes) -> Any:
-    if file.endswith(".npy"):
-        return np.load(io.BytesIO(content), allow_pickle=False)
-    if file.endswith(".parquet"):
-        return pd.read_parquet(io.BytesIO(content))
-    return json.loads(content)

@@ -47,9 +47,10 @@ def paper_split(
     Raises:
         CourseError: fewer than 20 images, an unknown class, or sizes that do not fit.
     """
-    rows, labels = _eligible(corpus, classes)
-    n_test, n_train, least = _sizes(len(rows), len(np.unique(labels)), test, train)
+    rows = _eligible(corpus, classes)
+    labels = corpus.labels[rows]
     strata, counts = np.unique(labels, return_counts=True)
+    n_test, n_train, least = _sizes(len(rows), len(strata), test, train)
     test_quota = apportion(n_test, counts, least)
     train_quota = apportion(n_train, counts - test_quota)
     rng = np.random.default_rng([seed, 1])
@@ -97,13 +98,12 @@ def grouped_split(
         return patient_split(corpus, seed, None, test, train, classes, unlabeled, one_per_group)
     if by != "group":
         raise CourseError(f"by={by!r}: choose 'group' or 'patient'.")
-    rows, _ = _eligible(corpus, classes)
-    units = _groups(corpus, rows)
+    rows = _eligible(corpus, classes)
     if test is None and len(rows) // 8 >= SMALLEST and len(rows) < PAPER_SIZES["all"]:
         test = min(PAPER_SIZES["test"], len(rows) // 8)
     parameters = {"test": test, "train": train, "classes": classes, "unlabeled": unlabeled}
     parameters |= {"one_per_group": one_per_group, "unit": "group"}
-    return _unit_split(corpus, "grouped", seed, parameters, rows, units)
+    return _unit_split(corpus, "grouped", seed, parameters, rows, _groups(corpus, rows))
 
 
 def patient_split(
@@ -134,7 +134,7 @@ def patient_split(
     Raises:
         CourseError: no patients (or folds) in the corpus, or as `grouped_split`.
     """
-    rows, _ = _eligible(corpus, classes)
+    rows = _eligible(corpus, classes)
     patient = corpus.table["patient"].fillna("").astype(str).to_numpy()[rows]
     if not (patient != "").any():
         raise CourseError(
@@ -143,12 +143,12 @@ def patient_split(
         )
     unknown, rows, patient = rows[patient == ""], rows[patient != ""], patient[patient != ""]
     units = joined_units(_groups(corpus, rows), patient)
-    one = fold is None if one_per_group is None else one_per_group
-    parameters = {"test": test, "train": train, "classes": classes, "unlabeled": unlabeled, "fold": fold}
-    parameters |= {"one_per_group": one, "unit": "patient"}
     inside = None if fold is None else _in_fold(corpus, rows, fold)
-    if inside is None and test is None:
-        parameters["test"] = max(len(rows) // 5, 1)
+    if fold is None and test is None:
+        test = max(len(rows) // 5, 1)
+    one_per_group = fold is None if one_per_group is None else one_per_group
+    parameters = {"test": test, "train": train, "classes": classes, "unlabeled": unlabeled, "fold": fold}
+    parameters |= {"one_per_group": one_per_group, "unit": "patient"}
     return _unit_split(corpus, "patient", seed, parameters, rows, units, unknown, inside)
 
 
@@ -159,14 +159,14 @@ def _unit_split(
     parameters: dict[str, Any],
     rows: Rows,
     units: Rows,
-    unknown: Rows | None = None,
+    unknown: Sequence[int] | Rows = (),
     inside: npt.NDArray[np.bool_] | None = None,
 ) -> Split:
     """Divide `rows` by whole units; `unknown` rows join `unused`; the mask `inside` fixes the test part."""
-    labels = np.asarray(corpus.labels, dtype=np.int64)[rows]
+    labels = corpus.labels[rows]
     n_test, n_train, least = _sizes(len(rows), len(np.unique(labels)), parameters["test"], parameters["train"])
     rng = np.random.default_rng([seed, 2])
-    allocation = Allocation(rng, labels, units, _groups(corpus, rows), tuple(corpus.classes))
+    allocation = Allocation(rng, labels, units, _groups(corpus, rows), corpus.classes)
     allocation.run(n_test, n_train, parameters["unlabeled"], least, parameters["one_per_group"], inside)
     chosen = {part: rows[allocation.part == part] for part in ("train", "unlabeled", "test", "unused")}
     for part in ("train", "test"):
@@ -176,20 +176,39 @@ def _unit_split(
                 f"{name} split: no image is left for the {part} part ({len(rows)} images in {units.max() + 1} "
                 f"{parameters['unit']}s, the largest holds {largest}). Check the threshold of copies, or use more data."
             )
-    notes = allocation.notes
-    if unknown is not None and len(unknown):
+    if len(unknown):
         chosen["unused"] = np.concatenate([chosen["unused"], unknown])
-        notes.append(f"{len(unknown)} images of unknown patients are left unused.")
-    return _split(corpus, name, seed, parameters, chosen, notes)
+        allocation.notes.append(f"{len(unknown)} images of unknown patients are left unused.")
+    return _split(corpus, name, seed, parameters, chosen, allocation.notes)
 
 
 def _split(
     corpus: Corpus, name: str, seed: int, parameters: dict[str, Any], chosen: dict[str, Rows], notes: list[str]
 ) -> Split:
+    _add_those_without_class(corpus, seed, parameters, chosen)
     parameters = {**parameters, "classes": list(parameters["classes"]) if parameters["classes"] else None}
     left_out = len(corpus.table) - sum(map(len, chosen.values()))
     info = {"kind": name, "seed": seed, "parameters": parameters, "deviations": notes, "left_out": left_out}
     return Split(**chosen, info=info, fingerprint=corpus.fingerprint, name=name)
+
+
+def _add_those_without_class(corpus: Corpus, seed: int, parameters: dict[str, Any], chosen: dict[str, Rows]) -> None:
+    """Images without a class go to the unlabelled part; those that a unit ties to another part go to `unused`."""
+    rows = np.flatnonzero(corpus.labels < 0)
+    if not len(rows):
+        return
+    free = np.ones(len(rows), dtype=bool)
+    taken = np.concatenate([chosen["train"], chosen["test"]])
+    for column in {"group": ["group"], "patient": ["group", "patient"]}.get(parameters["unit"], []):
+        value = corpus.table[column].to_numpy()
+        free &= ~np.isin(value[rows], value[taken])
+        if column == "patient":
+            free &= value[rows] != ""  # could be anyone's
+    order = np.random.default_rng([seed, 5]).permutation(rows[free])
+    limit = parameters["unlabeled"]
+    room = len(order) if limit is None else max(limit - len(chosen["unlabeled"]), 0)
+    chosen["unlabeled"] = np.concatenate([chosen["unlabeled"], order[:room]])
+    chosen["unused"] = np.concatenate([chosen["unused"], order[room:], rows[~free]])
 
 
 def _groups(corpus: Corpus, rows: Rows) -> Rows:
@@ -197,20 +216,23 @@ def _groups(corpus: Corpus, rows: Rows) -> Rows:
     return pd.factorize(corpus.table["group"].to_numpy()[rows])[0]
 
 
-def _eligible(corpus: Corpus, classes: Sequence[str] | None) -> tuple[Rows, Rows]:
-    """Return the row numbers that belong to `classes`, and their labels."""
-    labels = np.asarray(corpus.labels, dtype=np.int64)
-    rows = np.arange(len(labels), dtype=np.int64)
+def _eligible(corpus: Corpus, classes: Sequence[str] | None) -> Rows:
+    """Return the row numbers that belong to `classes`."""
+    rows = np.flatnonzero(corpus.labels >= 0)
+    if not len(rows):
+        raise CourseError(
+            f"corpus '{corpus.name}': none of the {len(corpus)} images has a class, so nobody can be trained with labels or "
+            "tested. Add folders named after classes, or a table of labels (load_corpus(..., table=...))."
+        )
     if classes is not None:
-        unknown = [name for name in classes if name not in corpus.classes]
-        if unknown or isinstance(classes, str) or not len(classes):
+        if isinstance(classes, str) or not classes or not set(classes) <= set(corpus.classes):
             raise CourseError(f"classes={classes!r}: give a list of names out of {', '.join(corpus.classes)}.")
-        rows = rows[np.isin(labels, [corpus.classes.index(name) for name in classes])]
+        rows = rows[corpus.files["class_name"].isin(classes)]
     if len(rows) < SMALLEST:
         raise CourseError(
             f"corpus '{corpus.name}': {len(rows)} images are too few to split; at least {SMALLEST} needed."
         )
-    return rows, labels[rows]
+    return rows
 
 
 def _sizes(n: int, n_classes: int, test: int | None, train: int | None) -> tuple[int, int, int]:

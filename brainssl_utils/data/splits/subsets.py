@@ -14,6 +14,16 @@ from brainssl_utils.data.splits.split import Split
 from brainssl_utils.errors import CourseError
 
 
+def independent_units(corpus: Corpus) -> npt.NDArray[np.int64]:
+    """Number the units that are independent evidence, (N,): images of one patient, or of one copy-group, share a number.
+
+    A patient who is not known joins nothing.
+    """
+    patient = corpus.table["patient"].fillna("").astype(str).to_numpy()
+    owner = np.where(patient == "", [f"image {row}" for row in range(len(patient))], patient)
+    return joined_units(corpus.table["group"].to_numpy(), owner)
+
+
 def label_subset(split: Split, corpus: Corpus, n: int | float, seed: int = 0) -> npt.NDArray[np.int64]:
     """Choose `n` of the split's labelled images, stratified by class.
 
@@ -33,7 +43,7 @@ def label_subset(split: Split, corpus: Corpus, n: int | float, seed: int = 0) ->
         CourseError: `n` is not positive or larger than the training part.
     """
     rows = split.train
-    labels = np.asarray(corpus.labels)[rows]
+    labels = corpus.labels[rows]
     if isinstance(n, (float, np.floating)):
         if not 0 < n <= 1:
             raise CourseError(
@@ -44,18 +54,14 @@ def label_subset(split: Split, corpus: Corpus, n: int | float, seed: int = 0) ->
         raise CourseError(
             f"label_subset: n={n}, but the training part has {len(rows)} images. Ask for 1 to {len(rows)}."
         )
-    rng = np.random.default_rng([seed, 3])
-    order = rng.permutation(len(rows))
-    rows, labels = rows[order], labels[order]
-    group = corpus.table["group"].to_numpy()[rows]
-    place = np.empty(len(rows))
-    for label in np.unique(labels):
-        mine = np.flatnonzero(labels == label)
-        ranked = mine[np.argsort(pd.Series(group[mine]).duplicated(), kind="stable")]
-        # Sainte-Lague: taking rows by (rank + 1/2) / class size keeps every prefix in proportion, hence nested.
-        place[ranked] = (np.arange(len(mine)) + 0.5) / len(mine)
-        place[ranked[0]] = -len(mine)  # one of each class first, the largest class before the others
-    return np.sort(rows[np.argsort(place, kind="stable")[:n]])
+    drawn = corpus.table.loc[np.random.default_rng([seed, 3]).permutation(rows), ["label", "group"]]
+    again = drawn.duplicated().sort_values(kind="stable")  # further copies behind the different pictures
+    in_class = again.groupby(drawn["label"])
+    rank, size = in_class.cumcount(), in_class.transform("size")
+    # Sainte-Lague: taking rows by (rank + 1/2) / class size keeps every prefix in proportion, hence nested.
+    # One of each class comes first, the largest class before the others.
+    place = ((rank + 0.5) / size).where(rank > 0, -size)
+    return np.sort(place.reindex(drawn.index).sort_values(kind="stable").index[:n].to_numpy())
 
 
 def validation_part(split: Split, corpus: Corpus, seed: int = 0, fraction: float = 0.2) -> Split:
@@ -78,7 +84,7 @@ def validation_part(split: Split, corpus: Corpus, seed: int = 0, fraction: float
     if not 0 < fraction < 1:
         raise CourseError(f"validation_part: fraction={fraction} must lie between 0 and 1.")
     rows = np.sort(np.concatenate([split.train, split.validation]))
-    labels = np.asarray(corpus.labels, dtype=np.int64)[rows]
+    labels = corpus.labels[rows]
     units = pd.factorize(corpus.table["group"].to_numpy()[rows])[0]
     if split.info.get("parameters", {}).get("unit") == "patient":
         units = joined_units(units, corpus.table["patient"].astype(str).to_numpy()[rows])

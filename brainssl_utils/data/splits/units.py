@@ -16,8 +16,7 @@ class Allocation:
 
     Args:
         rng: source of the draws.
-        labels, units, group: (N,) int64 class, unit (0..U-1) and group of copies of each row; a group lies inside one
-            unit.
+        labels, units, group: (N,) int64 class, unit (0..U-1) and group of copies of each row; a group lies in one unit.
         class_names: for the notes.
 
     Attributes:
@@ -36,8 +35,7 @@ class Allocation:
         self.taken = np.zeros(len(self.size), dtype=bool)
         # Copies that disagree on the class can neither teach nor test; without labels they do no harm.
         mixed = pd.Series(labels).groupby(group).transform("nunique") > 1
-        self.in_conflict = np.zeros(len(self.size), dtype=bool)
-        self.in_conflict[units[mixed.to_numpy()]] = True
+        self.in_conflict = np.isin(np.arange(len(self.size)), units[mixed])
         if self.in_conflict.any():
             rows = self.size[self.in_conflict].sum()
             self.notes.append(f"{rows} images are not used with labels: copies in their units disagree on the class.")
@@ -45,12 +43,10 @@ class Allocation:
     def run(
         self, test: int, train: int, unlabeled: int | None, least: int, one_per_group: bool, fold: Mask | None = None
     ) -> None:
-        """Choose the test units, then the training units.
+        """Choose the test units, then the training units; sizes and `one_per_group` are as in `grouped_split`.
 
         Args:
-            test, train, unlabeled: rows wanted in the parts; `unlabeled` None takes all that remain.
             least: smallest number of test rows a class.
-            one_per_group: whether one drawn row of a group is tested on, and the others go unused.
             fold: (N,) the rows to test on; the other rows of their units go unused. Default: units are drawn.
         """
         inside = np.ones(len(self.labels), dtype=bool) if fold is None else fold
@@ -73,11 +69,8 @@ class Allocation:
 
     def _counted(self, inside: Mask) -> Mask:
         """Mark the rows that would count as test images: one drawn row of each group."""
-        order = self.rng.permutation(len(self.labels))
-        order = order[inside[order]]
-        marked = np.zeros(len(self.labels), dtype=bool)
-        marked[order[~pd.Series(self.group[order]).duplicated()]] = True
-        return marked
+        drawn = pd.Series(self.group)[self.rng.permutation(len(self.group))]
+        return np.isin(np.arange(len(inside)), drawn[inside[drawn.index]].drop_duplicates().index)
 
     def _test_units(self, counted: Mask, quotas: Ints) -> Ints:
         weight = np.bincount(self.units, weights=counted).astype(np.int64)
