@@ -80,7 +80,7 @@ def load_corpus(
 def _counts(corpus: Corpus) -> str:
     """One line: what was loaded and what was left out."""
     labelled = corpus.labels >= 0
-    parts = [f"{len(corpus)} images of {len(corpus.classes)} classes"]
+    parts = [f"{len(corpus)} images of {len(np.unique(corpus.labels[labelled]))} classes"]
     if not labelled.all():
         parts.append(f"{int((~labelled).sum())} of them without a class")
     skipped = corpus.problems[corpus.problems["action"] == "skipped"]

@@ -29,6 +29,7 @@ from brainssl_utils.errors import CourseError
 Wanted = Mapping[str, str | None] | Sequence[str] | int | None
 Folder = tuple[str, tuple[str, ...]]  # (place, the folders from its top down)
 UNLABELLED = ""
+SLICE_CLASSES = ("glioma", "meningioma", "pituitary")  # of figshare's slices
 
 
 @dataclass
@@ -64,7 +65,9 @@ def find_classes(images: Sequence[Entry], wanted: Wanted = None, slices: bool = 
     rest = [folder for folder in folders if folder not in pool]
     known = {name for _, path in rest for folder in path if (name := class_of(folder))}
     # "normal" beside folders nobody knows is somebody's own set of classes, not a quarter of this course's.
-    result = _course(rest) if slices or known - {"no_tumor"} else _own(rest)
+    result = _course(rest) if known - {"no_tumor"} or (slices and known) else _own(rest)
+    if slices and not known:  # the slices' classes, and two or more of the reader's own
+        result.classes = class_order((*SLICE_CLASSES, *result.classes)) if result.classes else CLASSES
     for place, path in folders:
         if (place, path) in pool:
             depth = next(i for i, folder in enumerate(path) if names.says_unlabelled(folder))

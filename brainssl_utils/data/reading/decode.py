@@ -19,6 +19,7 @@ MAX_PIXELS = 36_000_000  # px; a file that declares more is refused before a byt
 FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000")  # none of them runs a program
 _LARGE = 4_000_000  # px; larger pictures are decoded one at a time, so that threads do not add up their memory
 _ONE_AT_A_TIME = threading.Lock()
+_BAND = 64  # rows of such a picture that are worked on at once
 _DEPTHS = (8, 10, 12, 14)  # bits that scanners use; a little above one of them is that depth still
 _OVERSHOOT = 1.25
 _SAME_DEPTH = 3.0  # two pictures of one source whose brightest values differ by less are of one depth
@@ -77,9 +78,9 @@ def decode_image(data: bytes, size: int = 96) -> Picture:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height <= _LARGE:
-                return _decoded(image, size)
+                return _decoded(image, data, size)
             with _ONE_AT_A_TIME:
-                return _decoded(image, size)
+                return _decoded(image, data, size)
     except Unreadable:
         raise
     except Image.UnidentifiedImageError as error:
@@ -144,15 +145,15 @@ def to_square(grey: Image.Image, size: int, box: tuple[float, float, float, floa
     return grey.resize((size, size), Image.Resampling.BILINEAR, box)
 
 
-def _decoded(image: Image.Image, size: int) -> Picture:
+def _decoded(image: Image.Image, data: bytes, size: int) -> Picture:
     width, height = image.size
     if min(width, height) < MIN_SIDE:
         raise Unreadable(f"too small: {width} x {height} px, at least {MIN_SIDE} px a side expected")
     if width * height > MAX_PIXELS:
         raise Unreadable(f"refused: {width} x {height} px, more than the {MAX_PIXELS:,} allowed")
     frames = getattr(image, "n_frames", 1)
+    deep = _sixteen_bits(image, data)  # before EXIF is asked for: that decodes a PNG
     turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
-    deep = _sixteen_bits(image)
     if deep is not None:
         top, square, note = int(deep.max(initial=0)), _shrunk(deep, size), ""
     else:
@@ -191,16 +192,21 @@ def _turned(square: np.ndarray, turn: Image.Transpose) -> np.ndarray:
 
 def _shrunk(values: np.ndarray, size: int) -> np.ndarray:
     """(H, W) uint16 as (size, size) uint16, by the filter of `to_square`."""
-    small = to_square(Image.fromarray(values.astype(np.float32)), size)
+    factor = min(values.shape) // (4 * size)
+    if values.size > _LARGE and factor > 1:  # means of small blocks first: floats of all pixels would fill the memory
+        rows, columns = (side // factor for side in values.shape)
+        blocks = values[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor)
+        values = blocks.mean(axis=(1, 3), dtype=np.float32)
+    small = to_square(Image.fromarray(values.astype(np.float32, copy=False)), size)
     return np.clip(np.rint(np.asarray(small)), 0, 65535).astype(np.uint16)
 
 
-def _sixteen_bits(image: Image.Image) -> np.ndarray | None:
+def _sixteen_bits(image: Image.Image, data: bytes) -> np.ndarray | None:
     """(H, W) uint16 of a picture of 16 bits, grey or colour; None for all others."""
     if image.mode in _SIXTEEN_BIT:
         values = np.asarray(image)
         if values.dtype.kind == "u" or (values.min(initial=0) >= 0 and values.max(initial=0) <= 65535):
-            return values.astype(np.uint16)
+            return values.astype(np.uint16, copy=False)
         return None
     tiles = getattr(image, "tile", [])
     modes = [tile.args[0] if isinstance(tile.args, tuple) else tile.args for tile in tiles]
@@ -208,12 +214,8 @@ def _sixteen_bits(image: Image.Image) -> np.ndarray | None:
     if not colour or len(colour) != len(tiles):
         return None
     # Pillow keeps eight of the sixteen bits of a colour. Read in the other byte order, it keeps the other eight.
-    stream, mode = getattr(image, "fp", None), colour[0]
-    if stream is None:
-        return None
-    stream.seek(0)
-    with Image.open(io.BytesIO(stream.read()), formats=[image.format or "PNG"]) as again:
-        other = _DEEP_COLOURS[mode]
+    with Image.open(io.BytesIO(data), formats=FORMATS) as again:
+        other = _DEEP_COLOURS[colour[0]]
         again.tile = [
             tile._replace(args=(other, *tile.args[1:]) if isinstance(tile.args, tuple) else other)
             for tile in again.tile
@@ -221,10 +223,13 @@ def _sixteen_bits(image: Image.Image) -> np.ndarray | None:
         low = np.asarray(again)[..., :3]
     high = np.asarray(image)
     weights = np.array([19595, 38470, 7471], dtype=np.float32) / 65536  # those of Pillow's convert("L")
-    grey = (high[..., :3].astype(np.float32) * 256 + low) @ weights
+    grey = np.zeros(high.shape[:2], dtype=np.uint16)
+    for row in range(0, len(grey), _BAND):
+        band = slice(row, row + _BAND)
+        grey[band] = np.rint((high[band, :, :3].astype(np.float32) * 256 + low[band]) @ weights)
     if high.shape[-1] == 4:
         grey[high[..., 3] == 0] = 0
-    return np.rint(grey).astype(np.uint16)
+    return grey
 
 
 def _grey(image: Image.Image) -> tuple[Image.Image, str]:

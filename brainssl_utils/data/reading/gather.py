@@ -23,7 +23,7 @@ from brainssl_utils.data.reading.classes import UNLABELLED, ClassFolders, Wanted
 from brainssl_utils.data.reading.names import class_order, fold_name
 from brainssl_utils.data.reading.packing import Item, archives, drop_second_packing
 from brainssl_utils.data.reading.sources import CLASSES, PAPER_SOURCES, class_of
-from brainssl_utils.data.reading.tables import Table, read_tables
+from brainssl_utils.data.reading.tables import Table, read_tables, table_name
 from brainssl_utils.data.reading.volumes import slices_of
 from brainssl_utils.errors import CourseError
 
@@ -58,7 +58,8 @@ def gather(
     """
     problems: list[Problem] = []
     slices, rest, folds = _take_figshare(listing, problems)
-    pictures = _take_pictures(listing, rest, classes, problems)
+    in_use = table_name(table).rpartition("/")[2]
+    pictures = _take_pictures(listing, [entry for entry in rest if entry.name != in_use], classes, problems)
     tables = read_tables(listing, pictures, table, problems)
     folders, by_table = _classes(pictures, tables, classes, bool(slices))
     problems += [row._replace(source=row.source or listing.name) for row in folders.remarks]

@@ -97,9 +97,14 @@ def read_tables(
     return found
 
 
+def table_name(table: str | Path | Mapping[str, str] | None) -> str:
+    """The name of the table that the user gave, "" where none is given."""
+    return str(table.get("table", "") if isinstance(table, Mapping) else table or "").replace("\\", "/")
+
+
 def table_bytes(table: str | Path | Mapping[str, str] | None) -> bytes:
     """The content of a table given by its place on the disk, so that a cache can tell it has changed; b"" for others."""
-    name = str(table.get("table", "")) if isinstance(table, Mapping) else str(table or "")
+    name = table_name(table)
     path = Path(name).expanduser()
     return path.read_bytes() if name and path.is_file() and path.stat().st_size <= MAX_TABLE_BYTES else b""
 
