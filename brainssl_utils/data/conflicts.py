@@ -17,7 +17,7 @@ def label_conflicts(corpus: Corpus) -> pd.DataFrame:
         three in the same order; sorted by group.
     """
     table = corpus.table
-    mixed = table.groupby("group")["label"].transform("nunique") > 1
+    mixed = table["label"].where(table["label"] >= 0).groupby(table["group"]).transform("nunique") > 1
     members = table.assign(rows=np.arange(len(table)))[mixed].groupby("group")
     columns = {"rows": "rows", "id": "ids", "class_name": "labels"}
     return members[list(columns)].agg(list).rename(columns=columns).reset_index()
@@ -40,15 +40,16 @@ def resolve_conflicts(corpus: Corpus, policy: str = "keep") -> Corpus:
     """
     check_choice("policy", policy, ("keep", "drop", "majority"))
     table = corpus.table
-    votes = pd.crosstab(table["group"], table["label"])
+    labelled = table[table["label"] >= 0]
+    votes = pd.crosstab(labelled["group"], labelled["label"])
     mixed = (votes > 0).sum(axis=1) > 1
     if policy == "keep" or not mixed.any():
         return corpus
     if policy == "drop":
-        stays = table["group"].map(~mixed)
+        stays = ~table["group"].isin(mixed.index[mixed])
     else:
         tied = votes.eq(votes.max(axis=1), axis=0).sum(axis=1) > 1
-        stays = table["label"] == table["group"].map(votes.idxmax(axis=1)[~tied])
+        stays = (table["label"] == table["group"].map(votes.idxmax(axis=1)[~tied])) | (table["label"] < 0)
     return corpus.subset(np.flatnonzero(stays))
 
 

@@ -15,6 +15,7 @@ from brainssl_utils.checks import check_number
 from brainssl_utils.data.reading.sources import CLASSES
 from brainssl_utils.errors import CourseError
 
+WITHOUT_CLASS = "(no class)"  # how `Corpus.summary` calls the row of images that have none
 _AREA_CHUNK = 512  # images a step: bounds the float32 copies to some tens of MB
 
 
@@ -47,11 +48,13 @@ class Corpus:
     Attributes:
         images: (N, 1, S, S) uint8, grey, 0 is black.
         files: one row an image, index 0..N-1: the columns of `table` that are known without comparing images.
-        table: the same rows, complete. Columns: `id` ("source/path", unique), `source`, `label` (int8, index into
-            `classes`), `class_name`, `path` (inside the archive), `sha256` (of the file), `width`, `height` (px, of the
-            original), `phash` (64-bit DCT hash, 16 hex digits), `group` (copies of one picture share a number), `patient`,
-            `plane` ("" where unknown), `fold` (figshare's patient fold 1..5, missing elsewhere). Its first use looks
-            for copies among the images, which takes longer than loading them; that is kept, in the cache too.
+        table: the same rows, complete. Columns: `id` ("source/path", unique), `source`, `label` (int32, index into
+            `classes`), `class_name` (an image without a class has label -1 and the name ""), `path` (inside the archive),
+            `sha256` (of the file), `width`, `height` (px, of the original), `phash` (64-bit DCT hash, 16 hex digits),
+            `group` (copies of one picture share a number), `patient`, `plane` ("" where unknown), `fold` (a patient fold
+            that was published with the data, missing elsewhere), and `part` where a table of the data has one ("train").
+            Its first use looks for copies among the images, which takes longer than loading them; that is kept, in the
+            cache too.
         problems: what was odd about the files: `source`, `path`, `reason`, `action` ("skipped", "kept" or "note").
         fingerprint: hex digest of ids, labels, file contents and settings; independent of where the files lie and
             of whether they are zipped.
@@ -101,7 +104,7 @@ class Corpus:
 
     @property
     def labels(self) -> np.ndarray:
-        """(N,) int64, indices into `classes`."""
+        """(N,) int64, indices into `classes`; -1 for images without a class."""
         return self.files["label"].to_numpy(dtype=np.int64)
 
     @property
@@ -153,9 +156,11 @@ class Corpus:
         return Corpus(self.images[chosen], files, self.problems, digest, self.name, copies, self.classes)
 
     def summary(self) -> pd.DataFrame:
-        """Number of images a class (rows) and source (columns), with totals."""
-        counts = pd.crosstab(self.files["class_name"], self.files["source"], margins=True, margins_name="all")
-        rows, columns = [*self.classes, "all"], [*self.files["source"].unique(), "all"]
+        """Number of images a class (rows) and source (columns), with totals; images without a class have their own row."""
+        names = self.files["class_name"].replace("", WITHOUT_CLASS)
+        counts = pd.crosstab(names, self.files["source"], margins=True, margins_name="all")
+        unlabelled = [WITHOUT_CLASS] if (self.labels < 0).any() else []
+        rows, columns = [*self.classes, *unlabelled, "all"], [*self.files["source"].unique(), "all"]
         return counts.reindex(index=rows, columns=columns, fill_value=0).rename_axis(index="class", columns="source")
 
 

@@ -6,55 +6,30 @@ import csv
 import io
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from brainssl_utils.data.reading.archives import Entry, Listing, Problem, Unreadable, open_place, read_entry
-from brainssl_utils.data.reading.sources import CLASSES, PAPER_SOURCES, SOURCES, class_of, fold_name, recognise
+from brainssl_utils.data.reading import leftovers, names
+from brainssl_utils.data.reading.archives import (
+    Entry,
+    Listing,
+    Problem,
+    Unreadable,
+    content_hashes,
+    open_place,
+    read_entry,
+)
+from brainssl_utils.data.reading.classes import UNLABELLED, ClassFolders, Wanted, find_classes
+from brainssl_utils.data.reading.names import class_order, fold_name
+from brainssl_utils.data.reading.packing import Item, archives, drop_second_packing
+from brainssl_utils.data.reading.sources import CLASSES, PAPER_SOURCES, class_of
+from brainssl_utils.data.reading.tables import Table, read_tables, table_name
+from brainssl_utils.data.reading.volumes import slices_of
 from brainssl_utils.errors import CourseError
 
 FIGSHARE = "figshare"
-# Folders that stand between an archive's top and its class folders without naming anything of their own.
-_PARTS = {"training", "testing", "train", "test", "val", "valid", "validation", "data", "dataset", "images", "imgs"}
-_IMAGE_NAME = re.compile(r"\.(jpe?g|jpe|jfif|png|bmp|gif|tiff?|webp|p[gpn]m|jp2)(#\d+)?$", re.IGNORECASE)
 _MANIFEST_COLUMNS = {"patient", "plane", "class", "source", "path"}
-
-
-@dataclass(frozen=True)
-class Item:
-    """One file that should become a row.
-
-    Attributes:
-        entry: where the file lies.
-        path: its path from the archive's top on.
-        class_name: None where the file itself tells it (figshare).
-        source: short name of its archive; "" until that is known.
-        top: the folders above the archive's top.
-        folder, parent: the class folder's own name, and that of the folder above it.
-        patient, plane: as a manifest tells them, "" elsewhere.
-    """
-
-    entry: Entry
-    path: str
-    class_name: str | None
-    source: str = ""
-    top: str = ""
-    folder: str = ""
-    parent: str = ""
-    patient: str = ""
-    plane: str = ""
-
-    @property
-    def id(self) -> str:
-        return f"{self.source}/{self.path}"
-
-    @property
-    def same_file(self) -> tuple[str, int]:
-        """Equal for two files that are very likely the same one, packed twice."""
-        return self.path.lower(), self.entry.size
-
-
-Archives = list[tuple[str, list[Item]]]  # (name, its images)
+_MANIFEST_BYTES = 64 * 2**20
 
 
 @dataclass
@@ -67,98 +42,177 @@ class Gathered:
     problems: list[Problem] = field(default_factory=list)
 
 
-def gather(listing: Listing) -> Gathered:
+def gather(
+    listing: Listing, classes: Wanted = None, table: str | Mapping[str, str] | None = None, every: int = 0
+) -> Gathered:
     """Sort the files of a listing into sources and classes.
 
+    Args:
+        listing: the files.
+        classes: which folders are classes; None finds them by rule.
+        table: file of labels and patients, see `read_tables`.
+        every: of volumes, every so many-th slice; 0 takes the middle one alone.
+
     Raises:
-        CourseError: no class folders at all.
+        CourseError: no images at all, or `classes` or `table` do not fit the files.
     """
     problems: list[Problem] = []
     slices, rest, folds = _take_figshare(listing, problems)
-    classes, own = _choose_classes(rest, has_slices=bool(slices))
-    placed = _place(listing, rest, own, problems)
-    archives = _drop_second_packing(_archives(listing, placed), problems)
-    items = slices + [replace(item, source=name) for name, members in archives for item in members]
+    in_use = table_name(table).rpartition("/")[2]
+    pictures = _take_pictures(listing, [entry for entry in rest if entry.name != in_use], classes, problems)
+    tables = read_tables(listing, pictures, table, problems)
+    folders, by_table = _classes(pictures, tables, classes, bool(slices))
+    problems += [row._replace(source=row.source or listing.name) for row in folders.remarks]
+    placed = _place(listing, pictures, rest, folders, by_table, problems)
+    placed = [piece for item in placed for piece in _pieces(listing, item, every, problems)]
+    found = drop_second_packing(listing, archives(listing, placed), problems)
+    items = slices + [replace(item, source=name) for name, members in found for item in members]
     _report_empty(listing, placed, problems)
     if not items:
         lines = [f"{'/'.join(filter(None, p[:2]))}: {p.reason}" for p in (*listing.problems, *problems)]
-        found = f" What was found: {'; '.join(lines[:3])}" if lines else ""
+        tail = f" What was found: {'; '.join(lines[:3])}" if lines else ""
         raise CourseError(
             f"data: no class folders with images in {listing.root}. Expected folders such as glioma, meningioma, "
-            f"notumor and pituitary at any depth, or two or more folders of your own classes.{found}"
+            f"notumor and pituitary at any depth, or two or more folders of your own classes.{tail}"
         )
-    return Gathered(_ordered(items, problems), classes, folds, problems)
+    return Gathered(_ordered(items, problems), folders.classes, folds, problems)
 
 
 def _take_figshare(listing: Listing, problems: list[Problem]) -> tuple[list[Item], list[Entry], Entry | None]:
-    """Split off `N.mat` and `cvind.mat`, by name, wherever they lie; a number met twice is taken once."""
-    taken: dict[str, Item] = {}
+    """Split off `N.mat` and `cvind.mat`, by name, wherever they lie; a slice met twice is taken once."""
+    taken: dict[str, list[Entry]] = defaultdict(list)
     rest: list[Entry] = []
     folds: Entry | None = None
-    again: dict[str, int] = defaultdict(int)
     for entry in listing.entries:
         name = entry.name.lower()
         if name == "cvind.mat":
             folds = folds or entry
-        elif not re.fullmatch(r"\d+\.mat", name):
-            rest.append(entry)
-        elif name not in taken:
-            taken[name] = Item(entry, name, None, FIGSHARE)
-        elif taken[name].entry.size == entry.size:
-            again[entry.place or listing.name] += 1
+        elif re.fullmatch(r"\d+\.mat", name):
+            taken[name].append(entry)
         else:
-            reason = f"{taken[name].entry.shown} has the same number and another size; that one is used"
-            problems.append(Problem(FIGSHARE, entry.shown, reason, "skipped"))
+            rest.append(entry)
+    hashes = content_hashes(listing.root, [entry for same in taken.values() if len(same) > 1 for entry in same])
+    items: list[Item] = []
+    again: dict[str, int] = defaultdict(int)
+    for name, entries in taken.items():
+        met: set[str] = set()
+        for entry in entries:
+            content = hashes.get(entry, "")
+            if content in met:
+                again[entry.place or listing.name] += 1
+            else:
+                items.append(Item(entry, name, None, FIGSHARE))
+            met.add(content)
     for place, count in again.items():
         problems.append(Problem(FIGSHARE, place, f"{count} slices are also elsewhere and are loaded once", "note"))
-    return list(taken.values()), rest, folds if taken else None
+    return items, rest, folds if taken else None
 
 
-def _choose_classes(entries: Sequence[Entry], has_slices: bool) -> tuple[tuple[str, ...], bool]:
-    """The class names, and whether they are the readers' own (each image's folder names its class)."""
-    images = [entry for entry in entries if _IMAGE_NAME.search(entry.path)]
-    known = {name for entry in images for folder in entry.folders if (name := class_of(folder))}
-    own: dict[str, str] = {}
-    for entry in images:
-        if entry.folders and fold_name(entry.folders[-1]) not in _PARTS:
-            own.setdefault(fold_name(entry.folders[-1]), entry.folders[-1])
-    # "normal" beside folders nobody knows is somebody's own set of classes, not a quarter of this course's.
-    if has_slices or known - {"no_tumor"} or len(own) < 2:
-        return CLASSES, False
-    return tuple(sorted(own.values())), True
+def _take_pictures(listing: Listing, rest: list[Entry], classes: Wanted, problems: list[Problem]) -> list[Entry]:
+    """The files to be read as pictures; of the others, and of masks, it is said what they are."""
+    zips = leftovers.zips_without_ending(listing, rest)
+    problems += leftovers.remarks(listing, (e for e in rest if not leftovers.is_picture(e) or e in zips), zips)
+    pictures = [entry for entry in rest if leftovers.is_picture(entry) and entry not in zips]
+    wanted = {fold_name(str(name)) for name in classes} if isinstance(classes, Mapping | list | tuple | set) else set()
+    masks = [e for e in pictures if names.is_mask([f for f in e.folders if fold_name(f) not in wanted], e.name)]
+    if len(masks) == len(pictures):
+        return pictures
+    counts: dict[tuple[str, str], int] = defaultdict(int)
+    for entry in masks:
+        counts[entry.place, "/".join(entry.folders)] += 1
+    for (place, folder), n in counts.items():
+        reason = f"{n} mask{'s' if n > 1 else ''} or predictions set aside, by the name of folder or file"
+        problems.append(Problem(place or listing.name, folder, reason, "skipped"))
+    aside = set(masks)
+    return [entry for entry in pictures if entry not in aside]
 
 
-def _place(listing: Listing, entries: Iterable[Entry], own: bool, problems: list[Problem]) -> list[Item]:
-    """Find the class folder of each file, and the archive's top above it."""
-    manifest = _read_manifest(listing, problems)
-    placed: list[Item] = []
-    unknown: dict[tuple[str, str], int] = defaultdict(int)
+def _classes(
+    pictures: list[Entry], tables: Table, classes: Wanted, slices: bool
+) -> tuple[ClassFolders, dict[Entry, dict[str, str]]]:
+    """What each folder is, and what tables tell of single files; labels in a table go before folders."""
+    governed = [entry for entry in pictures if tables.labels(entry)]
+    named = {id(entry) for entry in governed}
+    others = [entry for entry in pictures if id(entry) not in named]
+    table_rows = {entry: tables.rows.get(entry, {}) for entry in pictures}
+    if not governed:
+        return find_classes(others, classes, slices), table_rows
+    wanted = None
+    if isinstance(classes, Mapping):
+        wanted = {fold_name(str(name)): str(title or "") for name, title in classes.items()}
+    elif isinstance(classes, list | tuple | set):
+        wanted = {fold_name(str(name)): str(name) for name in classes}
+    told = {row.get("label", "") for entry in governed if (row := table_rows[entry])} - {""}
+    course = bool({class_of(name) for name in told} - {None, "no_tumor"}) and wanted is None
     spellings: dict[str, str] = {}
-    for entry in sorted(entries, key=lambda e: (e.place, e.path)):
-        folders = entry.folders
-        if own:
-            depth = len(folders) - 1 if folders and fold_name(folders[-1]) not in _PARTS else -1
-        else:
-            depth = max((i for i, folder in enumerate(folders) if class_of(folder)), default=-1)
-        if depth < 0:
-            if _IMAGE_NAME.search(entry.path):
-                unknown[entry.place, "/".join(folders)] += 1
+    for entry in governed:
+        label = table_rows[entry].get("label", "")
+        title = spellings.setdefault(fold_name(label), names.shown_name(label))
+        if wanted is not None:
+            title = wanted.get(fold_name(label), "")
+        table_rows[entry] = {**table_rows[entry], "label": (course and class_of(title)) or title}
+    found = {table_rows[entry]["label"] for entry in governed} - {""}
+    folders = find_classes(others, None, slices) if others else ClassFolders()
+    everything = found | set(folders.classes if others else ())
+    folders.classes = CLASSES if everything <= set(CLASSES) and course else class_order(everything)
+    return folders, table_rows
+
+
+def _place(
+    listing: Listing,
+    pictures: list[Entry],
+    rest: list[Entry],
+    folders: ClassFolders,
+    by_table: Mapping[Entry, Mapping[str, str]],
+    problems: list[Problem],
+) -> list[Item]:
+    """Find the class of each file, and the archive's top above its class folder."""
+    manifest = _read_manifest(listing, problems)
+    seen = set(pictures)
+    unknown: dict[tuple[str, str], int] = defaultdict(int)
+    placed: list[Item] = []
+    for entry in sorted(rest, key=lambda e: (e.place, e.path)):
+        path = entry.folders
+        told = dict(by_table.get(entry, {}))
+        place = (0, told.pop("label")) if "label" in told else folders.of(entry)
+        if entry not in seen:
+            # A text among the pictures of a class is reported where it fails to be read as one.
+            if not place or not place[1] or leftovers.is_told(entry) or names.is_mask(path, entry.name):
+                continue
+        elif place is None:
+            unknown[entry.place, "/".join(path)] += 1
             continue
-        top = depth
-        while top > 0 and fold_name(folders[top - 1]) in _PARTS:
+        depth, class_name = place
+        top = min(depth, len(path))
+        while top > 0 and names.is_inner(path[top - 1]):
             top -= 1
-        folder, parent = folders[depth], folders[depth - 1] if depth else ""
-        # The reader's own names are spelt once: "Cats" in train/ and "cats" in test/ are one class.
-        class_name = spellings.setdefault(fold_name(folder), folder) if own else class_of(folder)
-        path = "/".join((*folders[top:], entry.name))
-        told = manifest.get(_unzipped(entry), {})
-        told = {name: told.get(name, "") for name in ("source", "patient", "plane")}
-        placed.append(Item(entry, path, class_name, top="/".join(folders[:top]), folder=folder, parent=parent, **told))
-    for (place, folder), count in unknown.items():
+        for name, value in manifest.get(entry.unzipped, {}).items():
+            if name in ("source", "plane", "patient"):
+                told[name] = told.get(name) or value
+        folder = path[depth] if depth < len(path) and class_name != UNLABELLED else ""
+        parent = path[depth - 1] if depth else ""
+        inside = "/".join((*path[top:], entry.name))
+        item = Item(entry, inside, class_name, top="/".join(path[:top]), folder=folder, parent=parent)
+        placed.append(replace(item, **told))  # type: ignore[arg-type]  # all of `told` is text
+    for (where, folder), count in unknown.items():
         shown = f'folder "{folder}" is no known class' if folder else "not in a class folder"
         reason = f"{shown}: {count} image{'s' if count > 1 else ''} left out"
-        problems.append(Problem(place or listing.name, folder, reason, "skipped"))
+        problems.append(Problem(where or listing.name, folder, reason, "skipped"))
     return placed
+
+
+def _pieces(listing: Listing, item: Item, every: int, problems: list[Problem]) -> list[Item]:
+    """The item itself, or one item a slice where its file is a volume."""
+    if not leftovers.is_volume(item.entry) and not leftovers.is_dicom(item.entry):
+        return [item]
+    try:
+        numbers = slices_of(listing, item.entry, every)
+    except Unreadable as error:
+        problems.append(Problem(item.entry.place or listing.name, item.entry.path, str(error), "skipped"))
+        return []
+    if numbers == [None]:
+        return [item]
+    return [replace(item, path=f"{item.path}#{number:03d}", slice=number) for number in numbers if number is not None]
 
 
 def _read_manifest(listing: Listing, problems: list[Problem]) -> dict[str, dict[str, str]]:
@@ -169,71 +223,18 @@ def _read_manifest(listing: Listing, problems: list[Problem]) -> dict[str, dict[
             continue
         try:
             with open_place(listing.root, entry.place) as opened:
-                text = read_entry(opened, entry).decode("utf-8")
+                text = read_entry(opened, entry, _MANIFEST_BYTES).decode("utf-8")
         except (Unreadable, UnicodeDecodeError) as error:
             problems.append(Problem(listing.name, entry.path, f"manifest cannot be read: {error}", "skipped"))
             continue
         reader = csv.DictReader(io.StringIO(text))
         if set(reader.fieldnames or ()) >= _MANIFEST_COLUMNS:
-            prefix = _unzipped(entry).removesuffix(entry.name)
+            prefix = entry.unzipped.removesuffix(entry.name)
             rows.update({prefix + row["path"]: row for row in reader})
     return rows
 
 
-def _unzipped(entry: Entry) -> str:
-    """The path a file has, or would have if its zips were folders."""
-    return re.sub(r"\.zip/", "/", entry.shown, flags=re.IGNORECASE)
-
-
-def _archives(listing: Listing, placed: list[Item]) -> Archives:
-    """Divide the images by archive and name each: by the manifest, by layout, or after its folder."""
-    units: dict[tuple[str, str, str], list[Item]] = defaultdict(list)
-    for item in placed:
-        units[item.entry.place, item.top, item.parent].append(item)
-    found: dict[tuple[str, str, str], list[Item]] = defaultdict(list)
-    for (place, top, parent), members in units.items():
-        layout = recognise({item.folder for item in members}, (item.entry.name for item in members), parent) or ""
-        for item in members:
-            found[place, top, item.source or layout].append(item)
-    named = []
-    for (place, top, layout), members in found.items():
-        own = top.rpartition("/")[2] or (place.rpartition("/")[2][:-4] if place else "") or listing.name
-        # A phantom folder that lost its manifest is still no real archive, for all its layout.
-        named.append((own if own.startswith("phantom-") else layout or own, members))
-    # Where one archive's parts differ in what they look like, the larger one comes first.
-    return sorted(named, key=lambda pair: (pair[0], -len(pair[1]), pair[1][0].entry.place, pair[1][0].top))
-
-
-def _drop_second_packing(archives: Archives, problems: list[Problem]) -> Archives:
-    """Load an archive once that is there twice (a zip beside its unpacked folder); unlike archives get unlike names."""
-    kept: Archives = []
-    for name, members in sorted(archives, key=lambda pair: -len(pair[1])):
-        files = {item.same_file for item in members}
-        for other, others in kept:
-            if name == other and name in SOURCES and not {i.path for i in members} & {i.path for i in others}:
-                others += members  # one archive in two parts, such as Training.zip and Testing.zip
-                break
-            shared = files & {item.same_file for item in others}
-            if 2 * len(shared) > len(files):
-                reason = f"{len(shared)} files are also in {_where(others)} and are loaded once, from there"
-                problems.append(Problem(other, _where(members), reason, "note"))
-                others += [item for item in members if item.same_file not in shared]
-                break
-        else:
-            taken = {other for other, _ in kept}
-            fresh = next(n for n in (name, *(f"{name}-{i}" for i in range(2, len(archives) + 2))) if n not in taken)
-            if fresh != name:
-                reason = f"a second set called {name} with other files; it is called {fresh}"
-                problems.append(Problem(fresh, _where(members), reason, "note"))
-            kept.append((fresh, list(members)))
-    return kept
-
-
-def _where(members: list[Item]) -> str:
-    return "/".join(part for part in (members[0].entry.place, members[0].top) if part) or "the top folder"
-
-
-def _report_empty(listing: Listing, placed: list[Item], problems: list[Problem]) -> None:
+def _report_empty(listing: Listing, placed: Iterable[Item], problems: list[Problem]) -> None:
     filled = {(i.entry.place, "/".join(i.entry.folders[:n])) for i in placed for n in range(len(i.entry.folders) + 1)}
     for place, folder in listing.folders:
         if class_of(folder.rpartition("/")[2]) and (place, folder) not in filled:

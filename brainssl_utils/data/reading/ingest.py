@@ -19,16 +19,25 @@ from PIL import Image
 from tqdm import tqdm
 
 from brainssl_utils.data.reading.archives import Listing, Problem, Unreadable, as_text, open_place, read_entry
-from brainssl_utils.data.reading.decode import Picture, decode_image, to_square
+from brainssl_utils.data.reading.decode import (
+    Picture,
+    decode_image,
+    depth_note,
+    depth_scales,
+    scaled_square,
+    to_square,
+)
 from brainssl_utils.data.reading.figshare import parse_folds, parse_slice
-from brainssl_utils.data.reading.gather import FIGSHARE, Gathered, Item
+from brainssl_utils.data.reading.gather import FIGSHARE, Gathered
+from brainssl_utils.data.reading.packing import Item
 from brainssl_utils.data.reading.sources import SOURCES
+from brainssl_utils.data.reading.volumes import cut, is_dicom_data, patient_in_path
 
 _TASK = 16  # files handed to a thread at once: one by one, handing over would cost a fifth of the time
 
 
 class _Read(NamedTuple):
-    """What one file told; its pixels are in the array of images. Class and patient are "" where only its place tells."""
+    """What one file told; its pixels are in the array of images. Class, patient and plane are "" where it tells none."""
 
     sha256: str
     width: int
@@ -36,6 +45,7 @@ class _Read(NamedTuple):
     note: str
     class_name: str
     patient: str
+    plane: str
 
 
 def ingest(
@@ -53,18 +63,24 @@ def ingest(
         if isinstance(read, Unreadable):
             problems.append(Problem(item.source, item.path, str(read), "skipped"))
             continue
-        if read.note:
-            problems.append(Problem(item.source, item.path, read.note, "kept"))
+        blank = "blank: one grey value all over" if np.ptp(reader.images[row]) == 0 else ""
+        if note := "; ".join(filter(None, (read.note, blank))):
+            problems.append(Problem(item.source, item.path, note, "kept"))
         kept.append(row)
         class_name = item.class_name or read.class_name
-        label = gathered.classes.index(class_name)
+        label = gathered.classes.index(class_name) if class_name else -1
         names = map(as_text, (item.id, item.source, class_name, item.path))
-        known = read.sha256, read.width, read.height, item.patient or read.patient, item.plane
-        rows.append((*names, label, *known))
+        patient = item.patient or read.patient
+        rows.append((*names, label, read.sha256, read.width, read.height, patient, item.plane or read.plane))
     columns = ["id", "source", "class_name", "path", "label", "sha256", "width", "height", "patient", "plane"]
     table = pd.DataFrame(rows, columns=columns)
-    table.insert(2, "label", table.pop("label").astype(np.int8))
+    table.insert(2, "label", table.pop("label").astype(np.int32))
     table["fold"] = _folds(listing, gathered, table, problems)
+    told = [gathered.items[row] for row in kept]
+    if any(item.fold for item in told):
+        table["fold"] = pd.array([int(item.fold) if item.fold else pd.NA for item in told], dtype="Int64")
+    if any(item.part for item in told):
+        table["part"] = [item.part for item in told]
     _compare_counts(table, problems)
     return reader.images[kept], table
 
@@ -79,7 +95,8 @@ class _Reader:
     def __init__(self, items: Sequence[Item], size: int) -> None:
         self.items = items
         self.images = np.zeros((len(items), 1, size, size), dtype=np.uint8)
-        self._first: dict[tuple[str, bool], int] = {}  # the row that decodes a content
+        self._first: dict[tuple[str, bool, int | None], int] = {}  # the row that decodes a content
+        self._deep: dict[int, Picture] = {}  # rows of 16 bits, to be scaled once all of their source are known
 
     def read_all(self, root: Path, threads: int, progress: bool) -> list[_Read | Unreadable]:
         """Return what became of each file."""
@@ -100,7 +117,24 @@ class _Reader:
                 pool.shutdown(cancel_futures=True)  # Ctrl-C would otherwise wait for every file
         for row, first in same.items():
             self.images[row], found[row] = self.images[first], found[first]
+            if first in self._deep:
+                self._deep[row] = self._deep[first]
+        self._scale_deep(found)
         return [found[row] for row in range(len(self.items))]
+
+    def _scale_deep(self, found: dict[int, _Read | Unreadable]) -> None:
+        """Scale pictures of 16 bits to 8, those of one source alike."""
+        sources = defaultdict(list)
+        for row in sorted(self._deep):
+            sources[self.items[row].source].append(row)
+        for rows in sources.values():
+            scales = depth_scales([self._deep[row].top for row in rows])
+            for row, (white, bits) in zip(rows, scales):
+                read, picture = found[row], self._deep[row]
+                if isinstance(read, _Read) and picture.deep is not None:
+                    self.images[row, 0] = scaled_square(picture.deep, white)
+                    before = picture.note.rpartition("; ")[0]
+                    found[row] = read._replace(note="; ".join(filter(None, (before, depth_note(bits)))))
 
     def _outcomes(self, root: Path, pool: ThreadPoolExecutor) -> Iterator[tuple[int, _Read | Unreadable | int]]:
         """Read archive by archive, so that one is open at a time."""
@@ -124,24 +158,31 @@ class _Reader:
         item, size = self.items[row], self.images.shape[-1]
         try:
             data = read_entry(opened, item.entry)
-            sha256 = hashlib.sha256(data).hexdigest()
-            first = self._first.setdefault((sha256, item.class_name is None), row)
+            # The slices of a volume share a file, and are other pictures all the same.
+            number = b"" if item.slice is None else f"#{item.slice}".encode()
+            sha256 = hashlib.sha256(data + number).hexdigest()
+            first = self._first.setdefault((sha256, item.class_name is None, item.slice), row)
             if first != row:
                 return first
-            picture, class_name, patient = _decoded(item, data, size)
+            picture, class_name, patient, plane = _decoded(item, data, size)
         except Unreadable as error:
             return error
         self.images[row, 0] = picture.square
-        return _Read(sha256, picture.width, picture.height, picture.note, class_name, patient)
+        if picture.deep is not None:
+            self._deep[row] = picture
+        return _Read(sha256, picture.width, picture.height, picture.note, class_name, patient, plane)
 
 
-def _decoded(item: Item, data: bytes, size: int) -> tuple[Picture, str, str]:
-    """The picture in one file, and the class and patient where the file itself tells them."""
+def _decoded(item: Item, data: bytes, size: int) -> tuple[Picture, str, str, str]:
+    """The picture in one file, and the class, patient and plane where the file itself tells them."""
     if item.class_name is None:
         part = parse_slice(data)
         grey = Image.fromarray(part.grey())
-        return Picture(np.asarray(to_square(grey, size)), grey.width, grey.height), part.label, part.patient
-    return decode_image(data, size), "", ""
+        return Picture(np.asarray(to_square(grey, size)), grey.width, grey.height), part.label, part.patient, ""
+    if item.slice is not None or is_dicom_data(data):
+        piece = cut(data, item.slice, size)
+        return piece.picture, "", piece.patient or patient_in_path(item.path), piece.plane
+    return decode_image(data, size), "", "", ""
 
 
 def _folds(listing: Listing, gathered: Gathered, table: pd.DataFrame, problems: list[Problem]) -> pd.Series:
@@ -159,6 +200,8 @@ def _folds(listing: Listing, gathered: Gathered, table: pd.DataFrame, problems: 
     except Unreadable as error:
         problems.append(Problem(FIGSHARE, gathered.folds.shown, str(error), "skipped"))
         return folds
+    # "7.mat#2" is slice 7 of another set, whose folds nobody published.
+    slices &= table["path"].str.fullmatch(r"\d+\.mat")
     numbers = table["path"].where(slices, "0").str.partition(".")[0].astype(np.int64)
     known = slices & numbers.between(1, len(published))
     folds[known] = published[numbers[known].to_numpy() - 1]

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from brainssl_utils.data.reading.names import fold_name
+
 CLASSES: tuple[str, ...] = ("glioma", "meningioma", "no_tumor", "pituitary")
 
 # Spellings of the four classes once case and separators are gone; "tumour" is read as "tumor" first.
@@ -64,12 +66,6 @@ _RECOGNISED_SHARE = 0.8
 
 
 @lru_cache(maxsize=4096)
-def fold_name(name: str) -> str:
-    """Reduce a folder name to lower-case letters and digits, "tumour" read as "tumor": "No-Tumour" -> "notumor"."""
-    return re.sub(r"[\W_]+", "", name.lower()).replace("tumour", "tumor")
-
-
-@lru_cache(maxsize=4096)
 def class_of(folder: str) -> str | None:
     """Return the class a folder name stands for, one of `CLASSES`, or None for a name nobody knows.
 
@@ -82,16 +78,24 @@ def recognise(folders: Iterable[str], files: Iterable[str], parent: str = "") ->
     """Name the Kaggle archive a set of class folders comes from, or None if it is none of them.
 
     Args:
-        folders: the class folders' own names, e.g. {"glioma_tumor", "normal"}.
+        folders: the class folders' own names, e.g. {"glioma_tumor", "normal"}; a sibling that the archive does not have
+            makes it another one.
         files: the names of the files in them, without folders.
         parent: the folder directly above the class folders ("Training", "Data", "" at the top).
     """
     found, names = {fold_name(folder) for folder in folders}, [name.lower() for name in files]
-    for name in PAPER_SOURCES:
+    above = fold_name(parent)
+    # The set of 7,023 comes first: one of the paper's archives is its Testing part, without that folder.
+    for name in ("brain-tumor-mri-dataset", *PAPER_SOURCES):
         source = SOURCES[name]
-        if not found <= set(source.folders) or (source.parents and fold_name(parent) not in source.parents):
+        if not found <= set(source.folders) or (source.parents and above not in source.parents):
             continue
         fitting = sum(re.fullmatch(source.file_pattern, file) is not None for file in names)
         if names and fitting >= _RECOGNISED_SHARE * len(names):
             return name
     return None
+
+
+def fits_counts(name: str, counts: Mapping[str, int]) -> bool:
+    """Whether so many images a class can be (a part of) a known archive; a few may have been added by hand."""
+    return all(n * _RECOGNISED_SHARE <= SOURCES[name].counts.get(title, 0) for title, n in counts.items())

@@ -175,10 +175,30 @@ def _unit_split(
 def _split(
     corpus: Corpus, name: str, seed: int, parameters: dict[str, Any], chosen: dict[str, Rows], notes: list[str]
 ) -> Split:
+    _add_those_without_class(corpus, seed, parameters, chosen)
     parameters = {**parameters, "classes": list(parameters["classes"]) if parameters["classes"] else None}
     left_out = len(corpus.table) - sum(map(len, chosen.values()))
     info = {"kind": name, "seed": seed, "parameters": parameters, "deviations": notes, "left_out": left_out}
     return Split(**chosen, info=info, fingerprint=corpus.fingerprint, name=name)
+
+
+def _add_those_without_class(corpus: Corpus, seed: int, parameters: dict[str, Any], chosen: dict[str, Rows]) -> None:
+    """Images without a class go to the unlabelled part; those that a unit ties to another part go to `unused`."""
+    rows = np.flatnonzero(corpus.labels < 0)
+    if not len(rows):
+        return
+    free = np.ones(len(rows), dtype=bool)
+    taken = np.concatenate([chosen["train"], chosen["test"]])
+    for column in {"group": ["group"], "patient": ["group", "patient"]}.get(parameters["unit"], []):
+        value = corpus.table[column].to_numpy()
+        free &= ~np.isin(value[rows], value[taken])
+        if column == "patient":
+            free &= value[rows] != ""  # could be anyone's
+    order = np.random.default_rng([seed, 5]).permutation(rows[free])
+    limit = parameters["unlabeled"]
+    room = len(order) if limit is None else max(limit - len(chosen["unlabeled"]), 0)
+    chosen["unlabeled"] = np.concatenate([chosen["unlabeled"], order[:room]])
+    chosen["unused"] = np.concatenate([chosen["unused"], order[room:], rows[~free]])
 
 
 def _groups(corpus: Corpus, rows: Rows) -> Rows:
@@ -188,7 +208,12 @@ def _groups(corpus: Corpus, rows: Rows) -> Rows:
 
 def _eligible(corpus: Corpus, classes: Sequence[str] | None) -> Rows:
     """Return the row numbers that belong to `classes`."""
-    rows = np.arange(len(corpus))
+    rows = np.flatnonzero(corpus.labels >= 0)
+    if not len(rows):
+        raise CourseError(
+            f"corpus '{corpus.name}': none of the {len(corpus)} images has a class, so nobody can be trained with labels or "
+            "tested. Add folders named after classes, or a table of labels (load_corpus(..., table=...))."
+        )
     if classes is not None:
         if isinstance(classes, str) or not classes or not set(classes) <= set(corpus.classes):
             raise CourseError(f"classes={classes!r}: give a list of names out of {', '.join(corpus.classes)}.")
