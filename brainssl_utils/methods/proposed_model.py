@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import nn
+
 from brainssl_utils.methods.simclr import SimCLR
-from brainssl_utils.networks import Encoder
 
 
 class ProposedModel(SimCLR):
@@ -22,5 +23,5 @@ class ProposedModel(SimCLR):
     name, title, colour, lesson = "proposed_model", "Proposed model", "#D55E00", "07_proposed_model"
     published = {"encoder": "paper", "views": "paper", "classifier_views": "paper"}
 
-    def __init__(self, encoder: Encoder, **settings: Any) -> None:
+    def __init__(self, encoder: nn.Module, **settings: Any) -> None:
         super().__init__(encoder, **{"joint": True, "classifier_widths": (256, 128), "head_relu": True, **settings})
