@@ -338,6 +338,12 @@ class Method(pl.LightningModule):
         Raises:
             CourseError: one of them was exchanged after the method was built.
         """
+        about = getattr(self.encoder, "about", None)
+        if about is None or any(self.config.get(name) != value for name, value in about.items()):
+            raise CourseError(
+                "method.encoder was exchanged after the method was built, and its record would tell of the old one: build it "
+                "with encoder=..."
+            )
         for name in VIEWS:
             if getattr(getattr(self, name), "setting", None) != self.config[name]:
                 raise CourseError(
@@ -346,12 +352,6 @@ class Method(pl.LightningModule):
                 )
             if getattr(self, name).size != self.encoder.image_size:
                 raise CourseError(f"method.{name} gives views of another size than the encoder takes.")
-        about = getattr(self.encoder, "about", None)
-        if about is None or any(self.config.get(name) != value for name, value in about.items()):
-            raise CourseError(
-                "method.encoder was exchanged after the method was built, and its record would tell of the old one: build it "
-                "with encoder=..."
-            )
 
     @property
     def first_weights(self) -> FirstWeights:
@@ -366,6 +366,7 @@ class Method(pl.LightningModule):
     def start_over(self) -> None:
         """Go back to the first weights, with an empty history."""
         self.first_weights.restore(self)
+        self.train()  # a trained method is left in evaluation mode, and Lightning leaves modes as they are
         self.history, self.views_seen, self._sums = [], 0, {}
         self._versions = _versions(self)
 
@@ -410,7 +411,9 @@ class FirstWeights:
         self.seed = seed
         self._tensors = {name: tensor.detach().clone() for name, tensor in _tensors(method).items()}
         if seed is None:
-            arrays = [tensor.float().cpu().numpy() for _, tensor in sorted(self._tensors.items())]
+            # What is saved, and no more: a loss without a memory bank has buffers that nobody ever fills or reads.
+            saved = sorted(method.state_dict().items())
+            arrays = [tensor.detach().float().cpu().numpy() for _, tensor in saved]
             self.label = f"content {validity.digest(*map(np.ascontiguousarray, arrays))}"
         else:
             self.label = f"seed {seed}"

@@ -97,6 +97,7 @@ class Training:
     tag: str = ""
 
     def __post_init__(self) -> None:
+        self.method.check_unchanged()
         size, wanted = self.method.encoder.image_size, self.profile.image_size
         if size != wanted:
             raise CourseError(
@@ -118,7 +119,6 @@ class Training:
                 f"the corpus has {classes} classes, but the method was built for {self.method.config['n_classes']}: "
                 f"build it with n_classes={classes}."
             )
-        self.method.check_unchanged()
 
     @cached_property
     def depends_on(self) -> dict[str, Any]:
