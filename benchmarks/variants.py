@@ -66,7 +66,7 @@ class Clock:
         self.spent: dict[str, float] = defaultdict(float)
         self.epochs: list[float] = []
         model.pretext_views = self.wrap("views", model.pretext_views)
-        model.classifier_views = self.wrap("views", model.classifier_views)
+        model.labeled_views = self.wrap("views", model.labeled_views)
         model.encoder.forward = self.wrap("encoder forward", model.encoder.forward)
         model.note_agreement = self.wrap("metrics", model.note_agreement)
         model.training_step = self.wrap("training step", model.training_step)

@@ -28,6 +28,8 @@ _HOMES = {
     "fit": "brainssl_utils.training.trainer",
     "Run": "brainssl_utils.training.run",
     "reference": "brainssl_utils.training.reference",
+    "predict": "brainssl_utils.training.use",
+    "embed": "brainssl_utils.training.use",
     "CourseError": "brainssl_utils.errors",
 }
 _MODULES = {
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
     from brainssl_utils.training.reference import reference
     from brainssl_utils.training.run import Run
     from brainssl_utils.training.trainer import fit
+    from brainssl_utils.training.use import embed, predict
 
 
 def __getattr__(name: str) -> Any:

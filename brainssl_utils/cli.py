@@ -29,6 +29,7 @@ app.add_typer(data_app, name="data")
 Data = Annotated[str, typer.Option(help="phantoms, or a folder with the archives or class folders.")]
 Profile = Annotated[str, typer.Option(help="Size of the run: smoke, quick or paper.")]
 Seed = Annotated[int, typer.Option(help="A whole number; the same seed gives the same run.")]
+Name = Annotated[str, typer.Option(help="The record to take, or a part of its name, where the run has several.")]
 Notebooks = Annotated[Path | None, typer.Option(help="Folder of the notebooks; the project's own by default.")]
 
 
@@ -121,13 +122,19 @@ def train(
     split: Annotated[str, typer.Option(help="grouped (copies kept together) or published (as in the study).")] = (
         "grouped"
     ),
+    epochs: Annotated[
+        int | None, typer.Option(help="How many, in place of the profile's; a shorter finished run goes on.")
+    ] = None,
 ) -> None:
     """Train one method and score it once; goes on after a stop."""
+    from brainssl_utils.checks import check_number
     from brainssl_utils.files import check_writable
     from brainssl_utils.settings import check_seed, get_profile
 
     sizes = get_profile(profile)
     check_seed(seed)
+    if epochs is not None:
+        check_number("--epochs", epochs, at_least=1, whole=True)
     make_split = _splitter(split)
     check_writable(out)
     from brainssl_utils.data.loading import load_corpus
@@ -138,7 +145,7 @@ def train(
     corpus = load_corpus(data)
     model = make_method(method, protocol, sizes.image_size, seed=seed, n_classes=len(corpus.classes))
     try:
-        run = fit(model, corpus, make_split(corpus, seed), sizes, seed, out)
+        run = fit(model, corpus, make_split(corpus, seed), sizes, seed, out, epochs=epochs)
     except KeyboardInterrupt:
         typer.echo("interrupted: the same command goes on from the last whole epoch.", err=True)
         raise typer.Exit(130) from None
@@ -166,6 +173,61 @@ def report(
         with atomic_path(csv) as temporary:
             table.to_csv(temporary, index=False)
         typer.echo(f"written: {csv}")
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or a record's file in it.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Pictures, in any common format.")],
+    name: Name = "",
+    form: Annotated[str, typer.Option("--format", help="text, csv or json.")] = "text",
+) -> None:
+    """Classify new pictures with a finished run. Not for diagnosis."""
+    from brainssl_utils.checks import check_choice
+
+    check_choice("--format", form, ("text", "csv", "json"))
+    from brainssl_utils.training import use
+
+    found = use.predict(run, images, name)
+    if form == "text":
+        for line in use.as_lines(found):
+            typer.echo(line)
+    else:
+        typer.echo(
+            use.as_json(found) if form == "json" else found.to_csv(index=False, lineterminator="\n").rstrip("\n")
+        )
+    unread = found[found["problem"] != ""]
+    for image, problem in zip(unread["image"], unread["problem"]):
+        typer.echo(f"error: {image}: {problem}", err=True)
+    typer.echo(use.REMINDER, err=form != "text")  # what reads a table expects nothing else there
+    if len(unread):
+        raise typer.Exit(1)
+
+
+@app.command()
+def embed(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or a record's file in it.")],
+    data: Annotated[str, typer.Argument(metavar="DATA", help="phantoms, or a folder with archives or class folders.")],
+    out: Annotated[Path, typer.Option(help="The file to write; it ends in .parquet.")],
+    name: Name = "",
+) -> None:
+    """Write the features of every image under a finished run's encoder."""
+    import warnings
+
+    from brainssl_utils.training import use
+
+    use.check_ending(out)  # before the images are read
+    found = use.find_run(run, name)
+    from brainssl_utils.data.loading import load_corpus
+
+    corpus = load_corpus(data, image_size=use.stored_size(found.record))
+    if note := use.other_classes(found.record, corpus):
+        typer.echo(f"warning: {note}", err=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # said above, on a line of its own
+        table = use.embed(found, corpus)
+    use.write_features(table, out)
+    typer.echo(f"{len(table)} images, {len(table['features'].iloc[0])} features each: {out}")
 
 
 @app.command()

@@ -6,6 +6,8 @@ What a key is made of, and why:
 - copies (cache): the files' contents, stage "copies". Groups are found among these very pictures.
 - training (record, checkpoint): method and settings, first weights, corpus, split, label rows, sizes, seed, the series of
   torch and Lightly, stage "training". They decide the numbers.
+  An encoder or views of the user's own: import path, arguments, and their source without comments, since nobody raises a
+  version for them; an encoder's layers and content too. What such code calls elsewhere is not looked at.
 - evaluation (in the record): the training, the probe and its seed, scikit-learn's series, stage "evaluation". A changed
   probe reads the same weights anew.
 - lesson (executed notebook): its code, parameters and data, all stages, the lessons it needs. Text, comments and layout
@@ -22,6 +24,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import textwrap
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -134,9 +137,18 @@ def lesson_key(code: Sequence[str], parameters: Mapping[str, Any], data: str, ne
     return digest("lesson", VERSIONS, [_meaning(cell) for cell in code], dict(parameters), data, dict(needs))
 
 
-def _meaning(source: str) -> str:
+def code_key(*sources: str) -> str:
+    """Key of functions and classes by their sources; comments, layout and docstrings do not count."""
+    return digest("code", [_meaning(textwrap.dedent(source), docstrings=False) for source in sources])
+
+
+def _meaning(source: str, docstrings: bool = True) -> str:
     """A cell's code without comments and layout; as it is where it holds more than Python."""
     try:
-        return ast.dump(ast.parse(source))
+        tree = ast.parse(source)
     except SyntaxError:
         return source
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and not docstrings:
+            node.body = node.body[ast.get_docstring(node) is not None :]
+    return ast.dump(tree)

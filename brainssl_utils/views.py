@@ -7,7 +7,8 @@ view costs a single resampling, whatever is in the recipe. Views are drawn from 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -187,6 +188,8 @@ class Recipe:
             check_number(name, getattr(self, name), at_least=0)
         check_range("area", self.area, at_most=1)
         check_range("blur_sigma", self.blur_sigma)
+        for name in ("area", "blur_sigma"):  # lists, as records have them, would not compare equal
+            object.__setattr__(self, name, tuple(getattr(self, name)))
 
 
 def check_range(name: str, values: tuple[float, float], at_most: float | None = None) -> None:
@@ -220,6 +223,7 @@ class Views:
     Attributes:
         recipe: what changes.
         size: side of the views, pixels.
+        preset: the recipe's name in `RECIPES`; "" for one of the user's own.
 
     Raises:
         CourseError: the size is not a whole number from 1.
@@ -227,6 +231,7 @@ class Views:
 
     recipe: Recipe
     size: int
+    preset: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         check_number("size", self.size, at_least=1, whole=True)
@@ -254,6 +259,13 @@ class Views:
             views = noise(views, r.noise, generator)
         return views
 
+    @property
+    def setting(self) -> Any:
+        """What a method's config and its key call it: the preset's name, or the recipe's fields as plain values."""
+        return self.preset or {
+            name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self.recipe).items()
+        }
+
     def describe(self) -> dict[str, object]:
         """The recipe and size as plain values, for a record."""
         return {"size": self.size, **asdict(self.recipe)}
@@ -265,13 +277,25 @@ def make_views(preset: str | Recipe, size: int, **changes: object) -> Views:
     Raises:
         CourseError: no preset, or no field of a recipe, has that name, or a value is out of its range.
     """
-    if not isinstance(preset, Recipe):
-        if not isinstance(preset, str) or preset not in RECIPES:
-            raise CourseError(f"unknown views {preset!r}. Choose one of: {', '.join(RECIPES)}.")
-        preset = RECIPES[preset]
-    unknown = set(changes) - set(asdict(preset))
-    if unknown:
-        raise CourseError(
-            f"unknown view settings: {', '.join(sorted(unknown))}. There are: {', '.join(asdict(preset))}."
-        )
-    return Views(replace(preset, **changes), size)  # type: ignore[arg-type]
+    if isinstance(preset, Recipe):
+        recipe, name = preset, ""
+    elif isinstance(preset, str) and preset in RECIPES:
+        recipe, name = RECIPES[preset], preset
+    else:
+        raise CourseError(f"unknown views {preset!r}. Choose one of: {', '.join(RECIPES)}.")
+    if changes:
+        recipe, name = recipe_of({**asdict(recipe), **changes}), ""
+    known = name or next((name for name, one in RECIPES.items() if one == recipe), "")
+    return Views(recipe, size, known)
+
+
+def recipe_of(fields: dict[str, Any]) -> Recipe:
+    """Return the recipe of these fields, as a record keeps them.
+
+    Raises:
+        CourseError: a recipe has no such field, or a value is out of its range.
+    """
+    known = asdict(Recipe())
+    if unknown := set(fields) - set(known):
+        raise CourseError(f"unknown view settings: {', '.join(sorted(unknown))}. There are: {', '.join(known)}.")
+    return Recipe(**fields)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -10,8 +11,10 @@ import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from tiny_course import write_course
 
 from brainssl_utils import cli
@@ -158,3 +161,83 @@ def test_train_writes_a_record_that_report_tabulates(tmp_path, capsys):
 
 def test_command_is_installed():
     assert shutil.which("brainssl", path=Path(sys.executable).parent)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run on phantoms."""
+    out = tmp_path_factory.mktemp("trained")
+    assert run("train", "simclr", "--data", "phantoms:240", "--profile", "smoke", "--out", out) == 0
+    return out
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (80, 70), dtype=np.uint8)).save(tmp_path / "scan.png")
+    return tmp_path / "scan.png"
+
+
+def test_predict_prints_a_line_a_picture_and_the_reminder_once(trained, picture, capsys):
+    assert run("predict", trained, picture, picture) == 0
+    *lines, reminder = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 and reminder.startswith("Not for diagnosis")
+    for line in lines:
+        assert line.startswith(f"{picture}: ") and line.count("%") == 4
+        assert all(name in line for name in ("glioma", "meningioma", "no_tumor", "pituitary"))
+
+
+def test_predict_names_what_it_cannot_read_and_answers_the_others(trained, picture, tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("no picture")
+    assert run("predict", trained, tmp_path / "notes.txt", picture) == 1
+    output = capsys.readouterr()
+    assert output.err == f"error: {tmp_path / 'notes.txt'}: not an image: a text file\n"
+    assert output.out.startswith(f"{picture}: ")
+
+
+def test_predict_as_json_and_csv_leaves_the_output_to_programs(trained, picture, tmp_path, capsys):
+    assert run("predict", trained, picture, tmp_path / "gone.png", "--format", "json") == 1
+    output = capsys.readouterr()
+    good, gone = json.loads(output.out)
+    assert good["probability"] == max(good["probabilities"].values()) and sum(good["probabilities"].values())
+    assert gone == {"image": str(tmp_path / "gone.png"), "problem": "no such file"}
+    assert "Not for diagnosis" in output.err
+    assert run("predict", trained, picture, "--format", "csv") == 0
+    table = pd.read_csv(io.StringIO(capsys.readouterr().out))
+    assert table["class_name"].tolist() == [good["class"]] and table["probability"].iloc[0] == pytest.approx(
+        good["probability"]
+    )
+
+
+def test_embed_writes_features_that_pandas_reads(trained, tmp_path, capsys):
+    assert run("embed", trained, "phantoms:240", "--out", tmp_path / "features.parquet") == 0
+    assert "1024 features each" in capsys.readouterr().out
+    table = pd.read_parquet(tmp_path / "features.parquet")
+    assert {"labelled", "unlabelled", "test"} <= set(table["part"]) and np.stack(table["features"]).shape[1] == 1024
+
+
+def test_a_finished_run_is_trained_longer(tmp_path, capsys):
+    train = ("train", "simclr", "--data", "phantoms:240", "--profile", "smoke", "--out", tmp_path)
+    assert run(*train) == 0 and run(*train, "--epochs", 3) == 0
+    assert "2 epochs were trained earlier; going on to 3" in capsys.readouterr().out
+    [record] = (tmp_path / "records").glob("*.json")
+    content = json.loads(record.read_text())
+    assert content["continued_from"] == [2] and len(content["history"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("predict", "no/such/run", "a.png"), ("no/such/run",)),
+        (("predict", "RUN", "a.png", "--name", "nnclr"), ("'nnclr'", "--name", "simclr-fair")),
+        (("predict", "RUN", "a.png", "--format", "xml"), ("--format", "text, csv, json")),
+        (("embed", "RUN", "phantoms:240", "--out", "features.csv"), ("features.csv", ".parquet")),
+        (("embed", "no/such/run", "phantoms:240", "--out", "f.parquet"), ("no/such/run",)),
+        (("embed", "RUN", "no/such/folder", "--out", "f.parquet"), ("no/such/folder",)),
+        (("train", "simclr", "--epochs", "0"), ("--epochs", "at least 1")),
+    ],
+)
+def test_mistakes_with_a_finished_run_are_one_line(tmp_path, monkeypatch, capsys, trained, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    capsys.readouterr()
+    assert run(*(trained if part == "RUN" else part for part in arguments)) == 2
+    assert_one_error(capsys, *words)

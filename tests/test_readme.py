@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+import runpy
+import shlex
 from pathlib import Path
 
 import make_readme_tables as readme
 import nbformat
+import numpy as np
+import pandas as pd
 import pytest
+from PIL import Image
 
+from brainssl_utils import cli
+from brainssl_utils.data.corpus import Corpus
 from brainssl_utils.errors import CourseError
 from brainssl_utils.results import records
+from brainssl_utils.settings import PROFILES
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results" / "reference"
@@ -66,3 +75,39 @@ def test_readme_without_marks_is_refused() -> None:
 def test_every_file_the_readme_names_exists() -> None:
     for name in re.findall(r"\]\((?!https?:|#)([^)]+)\)", TEXT):
         assert (ROOT / name).exists(), name
+
+
+READERS = TEXT.split("## For readers with images of their own")[1].split("\n## ")[0]
+
+
+def test_the_readers_blocks_are_short() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", READERS, re.DOTALL)
+    assert len(blocks) >= 3 and all(len(block.strip().splitlines()) <= 12 for block in blocks)
+
+
+def test_the_readers_blocks_and_commands_run(
+    phantoms: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In one session, on a folder of class folders, with as little training as there can be."""
+    folder = tmp_path / "folder" / "with" / "class" / "folders"
+    for row, (image, name) in enumerate(zip(phantoms.images[:, 0], phantoms.files["class_name"])):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / name / f"{row:03d}.png")
+    Image.fromarray(phantoms.images[0, 0]).save(tmp_path / "scan.png")
+    tiny = dataclasses.replace(PROFILES["quick"], epochs=1, steps_per_epoch=1, batch_size=10, labeled_batch_size=4)
+    monkeypatch.setitem(PROFILES, "quick", tiny)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BRAINSSL_CACHE", str(tmp_path / "cache"))
+    commands = re.findall(r"^    brainssl (.*)$", READERS, re.MULTILINE)
+    (tmp_path / "blocks.py").write_text("\n".join(re.findall(r"```python\n(.*?)```", READERS, re.DOTALL)))
+    done = runpy.run_path("blocks.py", run_name="__main__")
+    assert done["run"].record["config"]["encoder"] == "__main__:grey_resnet"
+    assert len(done["features"]) == len(done["corpus"]) and "scan.png" in capsys.readouterr().out
+    assert len(commands) >= 2
+    for command in commands:
+        try:
+            cli.main([*shlex.split(command), "--name", "simclr-fair"])  # the blocks made a second run
+        except SystemExit as end:
+            assert not end.code, command
+    table = pd.read_parquet("features.parquet")
+    assert np.stack(table["features"]).shape == (len(done["corpus"]), 64 * 8 * 8)

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from lightly.loss import BarlowTwinsLoss
-from torch import Tensor
+from torch import Tensor, nn
 
 from brainssl_utils.checks import check_number
 from brainssl_utils.methods.base import Setting, project
 from brainssl_utils.methods.two_views import CLASSIFIER, HEAD, REFERENCE, TwoViewMethod
-from brainssl_utils.networks import Encoder
 
 
 class BarlowTwins(TwoViewMethod):
@@ -37,7 +36,7 @@ class BarlowTwins(TwoViewMethod):
         *CLASSIFIER,
     )
 
-    def __init__(self, encoder: Encoder, off_diagonal_weight: float = 5e-3, **settings: Any) -> None:
+    def __init__(self, encoder: nn.Module, off_diagonal_weight: float = 5e-3, **settings: Any) -> None:
         check_number("off_diagonal_weight", off_diagonal_weight, at_least=0)
         super().__init__(encoder, **settings)
         self.loss = BarlowTwinsLoss(lambda_param=off_diagonal_weight)

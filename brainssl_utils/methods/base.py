@@ -17,13 +17,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from brainssl_utils import metrics, validity
+from brainssl_utils.augmentation import views_of
 from brainssl_utils.checks import check_number
 from brainssl_utils.compute import hardware
 from brainssl_utils.errors import CourseError
-from brainssl_utils.networks import Classifier, Encoder
-from brainssl_utils.views import make_views, to_float
+from brainssl_utils.networks import Classifier, as_encoder
+from brainssl_utils.views import to_float
 
 R_ACC_CASES = 512
+VIEWS = ("views", "classifier_views")
 METHODS: dict[str, type[Method]] = {}
 """Every method by name. A class that names itself is in it as soon as it is defined."""
 
@@ -97,10 +99,12 @@ class Method(pl.LightningModule):
     know it from then on.
 
     Args:
-        encoder: maps images (B, 1, S, S) in 0..1 to features (B, D).
+        encoder: maps images (B, 1, S, S) in 0..1 to features (B, D): one of the course's, or any network (see
+            `networks.OwnEncoder`, which it is wrapped in).
         n_classes: classes of the labelled images, 2 or more.
-        views: preset of the views that the pretext task compares ("paper" flips only).
-        classifier_views: preset of the labelled images' views.
+        views: the views that the pretext task compares: a preset's name ("paper" flips only), a `views.Recipe`, or a
+            function of the user's own (see `augmentation`).
+        classifier_views: the labelled images' views, likewise.
         classifier_widths: hidden layers of the classifier; () is a linear probe.
         joint: True lets the classification loss train the encoder too; False stops its gradient at the features.
         learning_rate: of Adam, above 0.
@@ -157,10 +161,10 @@ class Method(pl.LightningModule):
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: nn.Module,
         n_classes: int = 4,
-        views: str = "contrastive",
-        classifier_views: str = "classification",
+        views: Any = "contrastive",
+        classifier_views: Any = "classification",
         classifier_widths: Sequence[int] = (),
         joint: bool = False,
         learning_rate: float = 1e-3,
@@ -168,14 +172,15 @@ class Method(pl.LightningModule):
         super().__init__()
         check_number("n_classes", n_classes, at_least=2, whole=True)
         check_number("learning_rate", learning_rate, above=0)
-        self.save_hyperparameters(ignore=["encoder"])  # the settings of the subclass are among them
-        self.encoder = encoder
+        self.save_hyperparameters(ignore=["encoder"], logger=False)  # the settings of the subclass are among them
+        self.encoder = encoder = as_encoder(encoder)
         self.joint = joint
         self.classifier = Classifier(encoder.out_dim, n_classes, classifier_widths)
-        self.views = make_views(views, encoder.image_size)
-        self.classifier_views = make_views(classifier_views, encoder.image_size)
-        about = {"encoder": encoder.name, "features": encoder.out_dim, "image_size": encoder.image_size}
-        self.config: dict[str, Any] = {**about, **{name: plain(value) for name, value in self.hparams.items()}}
+        self.views = views_of(views, encoder.image_size)
+        self.classifier_views = views_of(classifier_views, encoder.image_size, "classifier_views")
+        chosen = {name: plain(value) for name, value in self.hparams.items()}
+        drawn = {name: getattr(self, name).setting for name in VIEWS}
+        self.config: dict[str, Any] = {**encoder.about, **chosen, **drawn}
         self.protocol = "custom"
         self.changes: dict[str, Any] = {}
         self.history: list[dict[str, float | int | None]] = []
@@ -206,12 +211,16 @@ class Method(pl.LightningModule):
         """Return the pretext loss, a scalar, of the encoded views, each (B, D); `context` is that of `pretext_views`."""
         raise NotImplementedError
 
+    def labeled_views(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        """Return the views of the labelled images that the classifier learns from, (L, 1, S, S)."""
+        return self.classifier_views(batch.labeled, generator)
+
     # The step -----------------------------------------------------------------------------------------------------
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         generator = step_generator(self.training_data.seed, self.global_step)
         pretext = self.pretext_views(batch, generator)
-        labeled = self.classifier_views(batch.labeled, generator)
+        labeled = self.labeled_views(batch, generator)
         sizes = [len(view) for view in pretext.views]
         if self.joint:
             # One pass through the encoder for all views: large batches keep both cores busy.
@@ -275,18 +284,24 @@ class Method(pl.LightningModule):
 
     # Prediction ---------------------------------------------------------------------------------------------------
 
-    @torch.inference_mode()
     def predict(self, images: Tensor, batch_size: int = 512) -> Tensor:
         """Return the predicted class, int64 (B,), of images uint8 or float in 0..1, (B, 1, S, S), not augmented."""
+        return self._scores(images, batch_size).argmax(1)
+
+    def probabilities(self, images: Tensor, batch_size: int = 512) -> Tensor:
+        """Return each class's probability, float32 (B, n_classes), as the classifier's softmax has it; images as above."""
+        return self._scores(images, batch_size).float().softmax(1)
+
+    @torch.inference_mode()
+    def _scores(self, images: Tensor, batch_size: int) -> Tensor:
         was_training = self.training
         self.eval()
-        predicted = []
+        scores = []
         with hardware.autocast():
             for part in images.split(batch_size):
-                views = to_float(part).to(self.device)
-                predicted.append(self.classifier(self.encoder(views)).argmax(1))
+                scores.append(self.classifier(self.encoder(to_float(part).to(self.device))))
         self.train(was_training)
-        return torch.cat(predicted).cpu()
+        return torch.cat(scores).cpu()
 
     def accuracy_on(self, rows: Tensor) -> float | None:
         """Accuracy of the classifier on rows of the training data's corpus; None without rows."""
@@ -322,10 +337,32 @@ class Method(pl.LightningModule):
         """Note that the weights are as drawn with `seed`, by which a key may call them."""
         self._weights_seed, self._versions = seed, _versions(self)
 
+    def check_unchanged(self) -> None:
+        """Pass if encoder and views are those that `config`, and so the key and the record, tells of.
+
+        Raises:
+            CourseError: one of them was exchanged after the method was built.
+        """
+        about = getattr(self.encoder, "about", None)
+        if about is None or any(self.config.get(name) != value for name, value in about.items()):
+            raise CourseError(
+                "method.encoder was exchanged after the method was built, and its record would tell of the old one: build it "
+                "with encoder=..."
+            )
+        for name in VIEWS:
+            if getattr(getattr(self, name), "setting", None) != self.config[name]:
+                raise CourseError(
+                    f"method.{name} was changed after the method was built, and its record would tell of the old ones: build "
+                    f"it with {name}=..., which takes a preset's name, a Recipe or a function."
+                )
+            if getattr(self, name).size != self.encoder.image_size:
+                raise CourseError(f"method.{name} gives views of another size than the encoder takes.")
+
     @property
     def first_weights(self) -> FirstWeights:
         """The weights before training, remembered at the first look; new ones where somebody else has changed them since."""
-        changed = self._versions != _versions(self)
+        # While it has data, training is what changes them: buffers of a batch normalisation, above all.
+        changed = self.data is None and self._versions != _versions(self)
         if self._first is None or changed:
             self._first = FirstWeights(self, None if changed else self._weights_seed)
             self._versions = _versions(self)
@@ -334,6 +371,7 @@ class Method(pl.LightningModule):
     def start_over(self) -> None:
         """Go back to the first weights, with an empty history."""
         self.first_weights.restore(self)
+        self.train()  # a trained method is left in evaluation mode, and Lightning leaves modes as they are
         self.history, self.views_seen, self._sums = [], 0, {}
         self._versions = _versions(self)
 
@@ -378,7 +416,9 @@ class FirstWeights:
         self.seed = seed
         self._tensors = {name: tensor.detach().clone() for name, tensor in _tensors(method).items()}
         if seed is None:
-            arrays = [tensor.float().cpu().numpy() for _, tensor in sorted(self._tensors.items())]
+            # What is saved, and no more: a loss without a memory bank has buffers that nobody ever fills or reads.
+            saved = sorted(method.state_dict().items())
+            arrays = [tensor.detach().float().cpu().numpy() for _, tensor in saved]
             self.label = f"content {validity.digest(*map(np.ascontiguousarray, arrays))}"
         else:
             self.label = f"seed {seed}"
@@ -400,7 +440,9 @@ def _versions(method: Method) -> list[int]:
 
 
 def plain(value: Any) -> Any:
-    """A setting as JSON knows it: tuples become lists, dataclasses dicts."""
+    """A setting as JSON knows it: tuples become lists, dataclasses dicts, NumPy's numbers numbers."""
+    if isinstance(value, np.generic):
+        return value.item()
     if is_dataclass(value) and not isinstance(value, type):
         return plain(asdict(value))
     if isinstance(value, dict):
@@ -409,7 +451,11 @@ def plain(value: Any) -> Any:
 
 
 def describe(value: Any) -> str:
-    """A setting as a person writes it: lists with dashes, yes and no, short numbers."""
+    """A setting as a person writes it: lists with dashes, yes and no, short numbers, code by its path."""
+    if isinstance(value, dict):
+        arguments = value.get("arguments", {}) if "path" in value else value
+        named = ", ".join(f"{name} {describe(item)}" for name, item in arguments.items())
+        return " ".join(filter(None, [value.get("path", ""), named]))
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list | tuple):

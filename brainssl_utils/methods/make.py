@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from typing import Any
 
 import torch
 
 from brainssl_utils.errors import CourseError
-from brainssl_utils.methods.base import METHODS, Method
-from brainssl_utils.networks import make_encoder
+from brainssl_utils.methods.base import METHODS, VIEWS, Method
+from brainssl_utils.networks import OwnEncoder, make_encoder
 
 FAIR: dict[str, Any] = {"encoder": "paper"}
 """The fair protocol: one encoder, one set of views, one head for every row; a linear probe reads them all alike."""
@@ -27,7 +28,8 @@ def make_method(
         image_size: side of the images, pixels; the profile's.
         seed: fixes the weights.
         n_classes: classes of the labelled images.
-        **changes: settings that replace the protocol's, for instance temperature=0.5.
+        **changes: settings that replace the protocol's, for instance temperature=0.5; `encoder` is "paper", "reference" or
+            one of the user's own (see `networks.make_encoder`), `encoder_arguments` what it is made with.
 
     Raises:
         CourseError: no such method, protocol or setting, or a setting that cannot work.
@@ -44,32 +46,48 @@ def make_method(
     method.protocol = protocol
     if changes:
         usual = build(name, settings, image_size, seed).config
-        method.changes = {key: value for key, value in method.config.items() if key in changes and value != usual[key]}
+        asked = {*changes, *(("encoder_arguments",) if "encoder" in changes else ())}
+        method.changes = {
+            key: value for key, value in method.config.items() if key in asked and value != usual.get(key)
+        }
     return method
 
 
 def build(name: str, settings: dict[str, Any], image_size: int, seed: int) -> Method:
-    """Build a method of these very settings, `encoder` (a name) among them, with weights drawn from `seed`."""
-    own = {key: value for key, value in settings.items() if key != "encoder"}
+    """Build a method of these very settings, `encoder` and `encoder_arguments` among them, with weights drawn from `seed`."""
+    own = {key: value for key, value in settings.items() if key not in ("encoder", "encoder_arguments")}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        method = METHODS[name](make_encoder(settings["encoder"], image_size), **own)
-    method.drawn_with(seed)
+        encoder = make_encoder(settings["encoder"], image_size, settings.get("encoder_arguments"))
+        method = METHODS[name](encoder, **own)
+    if not isinstance(encoder, OwnEncoder) and settings["encoder"] is not encoder:
+        method.drawn_with(seed)  # weights of any other origin are called by their content
     return method
 
 
-def rebuild(record: dict[str, Any]) -> Method:
+def rebuild(record: dict[str, Any], encoder: Any = None) -> Method:
     """Build the method that a record tells of, as it was before training.
 
+    Args:
+        record: as `fit` wrote it.
+        encoder: a network in place of the one that the record names, where that cannot be imported.
+
     Raises:
-        CourseError: this version of the course has no such method, setting or encoder.
+        CourseError: this version of the course has no such method, setting or encoder, or the user's own code that the record
+            names cannot be imported or made.
     """
     config = dict(record["config"])
     _check_method(record["method"])
-    size, _ = config.pop("image_size"), config.pop("features")
+    size, _, _ = config.pop("image_size"), config.pop("features"), config.pop("encoder_code", None)
+    if encoder is not None:
+        config = {**config, "encoder": encoder, "encoder_arguments": {}}
     _check_settings(record["method"], config)
     method = build(record["method"], config, size, record.get("weights_seed") or 0)
     method.protocol = record["protocol"]
+    for what, now in (("encoder_code", method.config.get("encoder_code")), *((v, method.config[v]) for v in VIEWS)):
+        if encoder is None and now != record["config"].get(what):
+            name = method.config["encoder"] if what == "encoder_code" else now["path"]
+            warnings.warn(f"{name} is not the code that {record['name']} was trained with any more.", stacklevel=3)
     return method
 
 
@@ -107,5 +125,6 @@ def _check_settings(name: str, settings: dict[str, Any]) -> None:
     signatures = [inspect.signature(part.__init__) for part in METHODS[name].__mro__ if issubclass(part, Method)]
     taken = [parameter for signature in signatures for parameter in signature.parameters.values()]
     known = {parameter.name for parameter in taken if parameter.kind is not parameter.VAR_KEYWORD} - {"self"}
+    known |= {"encoder_arguments"}
     if unknown := sorted(set(settings) - known):
         raise CourseError(f"{name} has no setting {', '.join(unknown)}. It has: {', '.join(sorted(known))}.")

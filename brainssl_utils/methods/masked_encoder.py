@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 from lightly.loss import NTXentLoss
-from torch import Tensor
+from torch import Tensor, nn
 
 from brainssl_utils.checks import check_choice, check_number
 from brainssl_utils.methods import masks
 from brainssl_utils.methods.base import Batch, Method, Pretext, Setting, TrainingData, project
-from brainssl_utils.networks import Decoder, Encoder, ProjectionHead
+from brainssl_utils.networks import Decoder, ProjectionHead
 from brainssl_utils.views import to_float
 
 MASKS = ("rectangle", "blocks")
@@ -53,7 +53,7 @@ class MaskedEncoder(Method):
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: nn.Module,
         mask: str = "blocks",
         sides: tuple[int, int] | None = None,
         share: tuple[float, float] = (0.25, 0.75),
@@ -66,10 +66,10 @@ class MaskedEncoder(Method):
         check_choice("loss_on", loss_on, LOSSES)
         check_number("contrast", contrast, at_least=0)
         super().__init__(encoder, **{"views": "contrastive" if contrast else "classification", **settings})
-        self.decoder = Decoder(encoder)
+        self.decoder = Decoder(self.encoder)
         self.two_views = contrast > 0
         if self.two_views:
-            self.projection_head = ProjectionHead(encoder.out_dim, last_relu=False)
+            self.projection_head = ProjectionHead(self.encoder.out_dim, last_relu=False)
             self.agreement = NTXentLoss(temperature=0.1)
         self._sides, self._share = sides, share
         self.draw_masks(

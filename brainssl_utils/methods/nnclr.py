@@ -14,7 +14,6 @@ from brainssl_utils.checks import check_choice, check_number
 from brainssl_utils.methods.base import Setting, project
 from brainssl_utils.methods.losses import NEGATIVES, CrossViewLoss
 from brainssl_utils.methods.two_views import CLASSIFIER, HEAD, REFERENCE, TEMPERATURE, TwoViewMethod
-from brainssl_utils.networks import Encoder
 
 
 class NNCLR(TwoViewMethod):
@@ -47,7 +46,7 @@ class NNCLR(TwoViewMethod):
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: nn.Module,
         temperature: float = 0.1,
         queue_size: int = 1024,
         predictor: bool = True,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import nn
+
 from brainssl_utils.methods.simclr import SimCLR
-from brainssl_utils.networks import Encoder
 
 
 class ProposedModel(SimCLR):
@@ -23,5 +24,5 @@ class ProposedModel(SimCLR):
     # Section 2.2.4 has three dense layers in the encoder and gives no widths: the projection head's are taken.
     published = {"encoder": "paper+256-128-64", "views": "paper", "classifier_views": "paper"}
 
-    def __init__(self, encoder: Encoder, **settings: Any) -> None:
+    def __init__(self, encoder: nn.Module, **settings: Any) -> None:
         super().__init__(encoder, **{"joint": True, "classifier_widths": (256, 128), "head_relu": True, **settings})

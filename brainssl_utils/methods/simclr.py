@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from lightly.loss import NTXentLoss
-from torch import Tensor
+from torch import Tensor, nn
 
 from brainssl_utils.checks import check_choice, check_number
 from brainssl_utils.methods.base import Setting, project
 from brainssl_utils.methods.losses import NEGATIVES, CrossViewLoss
 from brainssl_utils.methods.two_views import CLASSIFIER, HEAD, REFERENCE, TEMPERATURE, TwoViewMethod
-from brainssl_utils.networks import Encoder
 
 
 class SimCLR(TwoViewMethod):
@@ -37,7 +36,7 @@ class SimCLR(TwoViewMethod):
         *CLASSIFIER,
     )
 
-    def __init__(self, encoder: Encoder, temperature: float = 0.1, negatives: str = "all", **settings: Any) -> None:
+    def __init__(self, encoder: nn.Module, temperature: float = 0.1, negatives: str = "all", **settings: Any) -> None:
         check_number("temperature", temperature, above=0)
         check_choice("negatives", negatives, NEGATIVES)
         super().__init__(encoder, **settings)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import nn
 
 from brainssl_utils.errors import CourseError
 from brainssl_utils.methods.base import Batch, Method, Pretext, Setting
-from brainssl_utils.networks import Encoder
 
 
 class Supervised(Method):
@@ -28,7 +28,7 @@ class Supervised(Method):
     two_views = False
     SETTINGS = (Setting("classifier", "dense 256-128-4", "one linear layer", "classifier_widths"),)
 
-    def __init__(self, encoder: Encoder, **settings: Any) -> None:
+    def __init__(self, encoder: nn.Module, **settings: Any) -> None:
         if not settings.get("joint", True):
             raise CourseError("joint is False: a supervised encoder learns from its classifier alone. Leave joint out.")
         super().__init__(encoder, **{"joint": True, **settings})

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from brainssl_utils.checks import check_choice, check_number
 from brainssl_utils.errors import CourseError
 from brainssl_utils.methods.base import Batch, Method, Pretext, Setting, TrainingData, project
 from brainssl_utils.methods.losses import PairLoss
-from brainssl_utils.networks import Encoder, ProjectionHead
+from brainssl_utils.networks import ProjectionHead
 
 PAIRS = ("labels", "views", "views_clean")
 
@@ -45,7 +45,7 @@ class TwinNetwork(Method):
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: nn.Module,
         pairs: str = "views",
         n_pairs: int = 2000,
         margin: float | None = 1.0,
@@ -56,7 +56,7 @@ class TwinNetwork(Method):
         check_choice("pairs", pairs, PAIRS)
         check_number("n_pairs", n_pairs, at_least=1, whole=True)
         super().__init__(encoder, **settings)
-        self.projection_head = ProjectionHead(encoder.out_dim, head_widths, last_relu=False)
+        self.projection_head = ProjectionHead(self.encoder.out_dim, head_widths, last_relu=False)
         self.loss = PairLoss(margin, normalize)
 
     def prepare(self, data: TrainingData) -> tuple[Tensor, Tensor, Tensor]:

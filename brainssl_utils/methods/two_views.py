@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from torch import nn
+
 from brainssl_utils.methods.base import Method, Setting
-from brainssl_utils.networks import Encoder, ProjectionHead
+from brainssl_utils.networks import ProjectionHead
 
 TEMPERATURE = Setting("temperature", "0.1", "0.1", "temperature")
 HEAD = Setting("projection head", "dense 256-128-64, ReLU after each", "dense 128, ReLU, dense 128", "head_widths")
@@ -36,10 +38,10 @@ class TwoViewMethod(Method):
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: nn.Module,
         head_widths: Sequence[int] = (256, 128, 64),
         head_relu: bool = False,
         **settings: Any,
     ) -> None:
         super().__init__(encoder, **settings)
-        self.projection_head = ProjectionHead(encoder.out_dim, head_widths, head_relu)
+        self.projection_head = ProjectionHead(self.encoder.out_dim, head_widths, head_relu)

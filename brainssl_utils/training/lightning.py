@@ -1,8 +1,9 @@
-"""What the course adds to Lightning: its epochs closed and shown, checkpoints written whole, Ctrl-C as usual."""
+"""What the course adds to Lightning: its epochs closed, shown and logged, checkpoints written whole, Ctrl-C as usual."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import logging
 import signal
 import time
@@ -14,22 +15,29 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from tqdm import tqdm
 
+from brainssl_utils.checks import check_choice
+from brainssl_utils.errors import CourseError
 from brainssl_utils.files import atomic_path
 from brainssl_utils.methods.base import Method
+
+LOGGERS = ("csv", "tensorboard")
 
 
 class Epochs(Callback):
     """Closes each epoch: means, accuracies, one line of progress; signs the checkpoint with the training's key.
 
-    `taken_up` holds the epochs at which an interrupted training went on.
+    `taken_up` holds the epochs at which an interrupted training went on, `continued_from` the epochs that a finished one
+    had when it was taken further.
     """
 
     def __init__(self, title: str, epochs: int, show: bool, key: str) -> None:
         self.key = key
         self.taken_up: list[int] = []
+        self.continued_from: list[int] = []
         self.bar = tqdm(
             total=epochs, desc=title, unit="epoch", disable=not show, file=None, dynamic_ncols=False, ncols=100
         )
@@ -37,6 +45,10 @@ class Epochs(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.bar.update(trainer.current_epoch - self.bar.n)
+        for row in getattr(
+            pl_module, "history", []
+        ):  # a log starts anew with each call: what came before belongs to it
+            _log(trainer, row)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.start = time.perf_counter()
@@ -45,6 +57,7 @@ class Epochs(Callback):
         if not isinstance(pl_module, Method):
             raise TypeError(f"Epochs closes the epochs of a Method, not of a {type(pl_module).__name__}.")
         row = pl_module.close_epoch(time.perf_counter() - self.start)
+        _log(trainer, row)
         shown = {key: f"{row[key]:.2f}" for key in ("c_loss", "c_acc", "p_acc") if row.get(key) is not None}
         self.bar.set_postfix(shown, refresh=False)
         self.bar.update(1)
@@ -52,20 +65,44 @@ class Epochs(Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        checkpoint |= {"key": self.key, "taken_up": self.taken_up}
+        checkpoint |= {"key": self.key, "taken_up": self.taken_up, "continued_from": self.continued_from}
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         epoch = checkpoint["epoch"] + 1
-        went_on = epoch < (trainer.max_epochs or 0)
-        self.taken_up = [*checkpoint["taken_up"], *([epoch] if went_on else [])]
+        went_on, finished = epoch < (trainer.max_epochs or 0), checkpoint["key"] != self.key
+        self.taken_up = [*checkpoint["taken_up"], *([epoch] if went_on and not finished else [])]
+        self.continued_from = [*checkpoint.get("continued_from", []), *([epoch] if finished else [])]
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         self.bar.close()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.bar.close()
+
+
+def make_logger(name: str, folder: Path) -> Logger:
+    """Return Lightning's logger called `name` ("csv" or "tensorboard"), which writes into `folder`.
+
+    Raises:
+        CourseError: there is no such logger, or TensorBoard is not installed.
+    """
+    check_choice("logger", name, LOGGERS)
+    place = {"save_dir": folder.parent, "name": folder.name, "version": ""}
+    if name == "csv":
+        return CSVLogger(**place)  # type: ignore[arg-type]
+    if not any(importlib.util.find_spec(package) for package in ("tensorboard", "tensorboardX")):
+        raise CourseError("logger 'tensorboard' needs the package tensorboard: pip install tensorboard, or use 'csv'.")
+    # Epochs are logged again when a training goes on: what an earlier call logged of them is hidden.
+    return TensorBoardLogger(**place, purge_step=0)  # type: ignore[arg-type]
+
+
+def _log(trainer: pl.Trainer, row: dict[str, Any]) -> None:
+    numbers = {name: float(value) for name, value in row.items() if value is not None and name != "epoch"}
+    for logger in trainer.loggers:
+        logger.log_metrics(numbers, step=row["epoch"])
+        logger.save()  # at once, so that a training can be watched
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -110,6 +147,7 @@ def quiet_lightning() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="pytorch_lightning")
+            warnings.filterwarnings("ignore", message="Experiment logs directory")  # ours, and written anew
             warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
             yield
     finally:

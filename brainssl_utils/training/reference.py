@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 from brainssl_utils.errors import CourseError
 from brainssl_utils.files import atomic_path
@@ -53,10 +54,19 @@ def reference(
     if split is None and len(splits) > 1:
         raise CourseError(f"{method} is shipped for the splits {', '.join(splits)}: name one with split=...")
     [record] = select(shipped, method, protocol, split or (splits[0] if splits else "any"))
-    found = rebuild(record)
-    load_encoder(found, place / "records" / record["encoder_file"], record["encoder_sha256"])
+    return load_shipped(place, record)
+
+
+def load_shipped(place: str | Path, record: dict[str, Any]) -> Run:
+    """Bring back a shipped run from its record and the encoder beside it, in the folder `place / "records"`.
+
+    Raises:
+        CourseError: the file is missing, is not the one its record names, or does not fit the method.
+    """
+    found, folder = rebuild(record), Path(place) / "records"
+    load_encoder(found, folder / record["encoder_file"], record["encoder_sha256"])
     found.history = record["history"]
-    return Run(found, record, place / "records" / f"{record['name']}.json")
+    return Run(found, record, folder / f"{record['name']}.json")
 
 
 def ship(run: Run, folder: str | Path) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
@@ -14,8 +14,10 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.loggers import Logger
 
 from brainssl_utils import validity
+from brainssl_utils.checks import check_number
 from brainssl_utils.compute import hardware
 from brainssl_utils.data.corpus import Corpus
 from brainssl_utils.data.splits.leakage import leakage
@@ -25,13 +27,22 @@ from brainssl_utils.evaluation.features import FeatureBank
 from brainssl_utils.evaluation.protocol import evaluate
 from brainssl_utils.evaluation.reports import check_rows, test_report
 from brainssl_utils.files import check_writable
-from brainssl_utils.methods.base import Method, TrainingData
+from brainssl_utils.methods.base import Method, TrainingData, describe
 from brainssl_utils.results import records
 from brainssl_utils.results.provenance import environment, git_commit, host
 from brainssl_utils.settings import Profile, get_profile
 from brainssl_utils.training.batches import Batches, training_data
-from brainssl_utils.training.lightning import Epochs, WholeCheckpoints, quiet_lightning, read_checkpoint, usual_ctrl_c
+from brainssl_utils.training.lightning import (
+    Epochs,
+    WholeCheckpoints,
+    make_logger,
+    quiet_lightning,
+    read_checkpoint,
+    usual_ctrl_c,
+)
 from brainssl_utils.training.run import Run, RunFiles, load_weights
+
+PLAIN_OPTIMIZER = Method.configure_optimizers
 
 
 class FitOptions(TypedDict, total=False):
@@ -44,6 +55,9 @@ class FitOptions(TypedDict, total=False):
         probes: which readings of the frozen features go into the record beside the classifier's own test report;
             "linear" and "knn" by default.
         progress: show a bar, one step an epoch, and say what is taken up or replaced; True by default.
+        epochs: how many, in place of the profile's. A training of fewer epochs that is finished in `out`, and is the same
+            otherwise, is taken further; the result is that of an uninterrupted one.
+        logger: "csv" or "tensorboard": Lightning's logger writes each epoch's row of the history into `out/logs/NAME`.
         tune_process: let `compute.hardware.prepare` set this process up for speed (how freed memory is kept, huge
             pages): True, False, or None for what the environment variable BRAINSSL_TUNE says, on by default.
     """
@@ -52,6 +66,8 @@ class FitOptions(TypedDict, total=False):
     tag: str
     probes: Sequence[str]
     progress: bool
+    epochs: int | None
+    logger: str | None
     tune_process: bool | None
 
 
@@ -81,11 +97,12 @@ class Training:
     tag: str = ""
 
     def __post_init__(self) -> None:
+        self.method.check_unchanged()
         size, wanted = self.method.encoder.image_size, self.profile.image_size
         if size != wanted:
             raise CourseError(
                 f"the encoder takes {size} pixels, but profile '{self.profile.name}' has images of {wanted}: "
-                f"build the method with image_size={wanted}."
+                f"build the method with image_size={wanted} (a network of your own: OwnEncoder(network, {wanted}))."
             )
         stored = self.corpus.images.shape[-1]
         if wanted > stored:
@@ -122,7 +139,16 @@ class Training:
 
     @cached_property
     def key(self) -> str:
-        return validity.training_key(self.depends_on)
+        try:
+            return validity.training_key(self.depends_on)
+        except TypeError as error:
+            raise CourseError(
+                f"a setting of {self.method.title} cannot be kept in a record ({error}): settings are numbers, text and lists."
+            ) from error
+
+    def with_epochs(self, epochs: int) -> Training:
+        """The same training at another length."""
+        return replace(self, profile=replace(self.profile, epochs=epochs))
 
     @property
     def name(self) -> str:
@@ -161,6 +187,7 @@ class Training:
             "data": {
                 "name": corpus.name,
                 "fingerprint": corpus.fingerprint,
+                "image_size": corpus.images.shape[-1],
                 "synthetic": corpus.synthetic,
                 "n": len(corpus),
                 "counts": {part: len(rows) for part, rows in parts.items()},
@@ -173,6 +200,8 @@ class Training:
             "history": method.history,
             "test": test_report(data.labels[data.test].numpy(), predicted, corpus.classes),
             "test_rows": split.test.tolist(),
+            # As text: a file of ten thousand lines opens in no editor.
+            "rows": {part: " ".join(map(str, rows.tolist())) for part, rows in parts.items() if part != "test"},
             "evaluations": {},
             "versions": environment(),
             "commit": git_commit(),
@@ -215,7 +244,7 @@ def fit(
         seed: seeds batches and views. The weights' seed is `make_method`'s.
         out: the run's folder: the record goes to `out/records`, checkpoints to `out/checkpoints`. None keeps nothing.
         resume: take up a finished or interrupted training found in `out`.
-        **options: labels, tag, probes, progress, tune_process: see `FitOptions`.
+        **options: labels, tag, probes, progress, epochs, logger, tune_process: see `FitOptions`.
 
     Returns:
         the trained method with its record.
@@ -224,18 +253,14 @@ def fit(
         CourseError: an unknown option, parts that do not fit together (see `Training`), or `out` cannot be written.
         KeyboardInterrupt: the user stopped it; the message says whether calling again goes on.
     """
-    if unknown := set(options) - set(FitOptions.__annotations__):
-        raise CourseError(f"fit has no parameter {', '.join(sorted(unknown))}.")
-    given = options.get("labels")
-    labels = split.train if given is None else np.asarray(given, dtype=np.int64)
-    tag = options.get("tag") or "-".join(f"{name}_{value}" for name, value in method.changes.items())
-    training = Training(method, corpus, split, get_profile(profile), seed, labels, tag)
-    progress = options.get("progress", True)
-    say: Callable[[str], None] = print if progress else _silent
+    training = _training(method, corpus, split, get_profile(profile), seed, options)
+    say: Callable[[str], None] = print if options.get("progress", True) else _silent
     files = RunFiles(check_writable(out), training.name, training.key) if out is not None else None
+    logger = _logger(options.get("logger"), files)
     record = _finished(training, files, say) if files and resume else None
     if record is None:
-        record = _train(training, files, resume, progress, options.get("tune_process"))
+        start = _start(training, files, say) if files and resume else None
+        record = _train(training, files, start, logger, options)
     evaluations = training.read(options.get("probes", ("linear", "knn")), record["evaluations"])
     changed = evaluations != record["evaluations"]
     record["evaluations"] = evaluations
@@ -243,6 +268,35 @@ def fit(
         records.write_record(record, files.record)
         files.drop_others()
     return Run(method, record, files.record if files else None)
+
+
+def _training(
+    method: Method, corpus: Corpus, split: Split, profile: Profile, seed: int, options: FitOptions
+) -> Training:
+    """The training that `fit`'s parameters ask for."""
+    if unknown := set(options) - set(FitOptions.__annotations__):
+        raise CourseError(f"fit has no parameter {', '.join(sorted(unknown))}.")
+    epochs, given = options.get("epochs"), options.get("labels")
+    if epochs is not None:
+        check_number("epochs", epochs, at_least=1, whole=True)
+        profile = replace(profile, epochs=int(epochs))
+    labels = split.train if given is None else np.asarray(given, dtype=np.int64)
+    tag = options.get("tag") or "-".join(f"{name}_{_in_a_name(value)}" for name, value in method.changes.items())
+    return Training(method, corpus, split, profile, seed, labels, tag)
+
+
+def _in_a_name(value: Any) -> Any:
+    """A setting as part of a file's name: code and short settings as they are, a long one by its digest."""
+    text = describe(value) if isinstance(value, dict) else value
+    return text if len(str(text)) <= 40 else validity.digest(value)[:8]
+
+
+def _logger(name: str | None, files: RunFiles | None) -> Logger | None:
+    if name is None:
+        return None
+    if files is None:
+        raise CourseError(f"logger {name!r} writes into the run's folder: give one, out=...")
+    return make_logger(name, files.log)
 
 
 def _silent(message: str) -> None:
@@ -255,7 +309,10 @@ def _finished(training: Training, files: RunFiles, say: Callable[[str], None]) -
         return None
     record = records.read_record(files.record)
     if record.get("key") != training.key:
-        say(f"{training.name}: {_what_differs(record, training)}; its record is replaced when this training is done.")
+        if not _is_shorter(record, training):
+            say(
+                f"{training.name}: {_what_differs(record, training)}; its record is replaced when this training is done."
+            )
         return None
     content = read_checkpoint(files.checkpoint, training.key)
     if content is None:
@@ -275,44 +332,72 @@ def _what_differs(record: dict[str, Any], training: Training) -> str:
     return f"one of this name was trained with {', '.join(shown)}{' and more' if len(names) > 3 else ''}"
 
 
+def _is_shorter(record: dict[str, Any], training: Training) -> bool:
+    """Whether a record is of this very training with fewer epochs, which can be taken further.
+
+    Not where a method brings its own optimiser: a schedule of learning rates would be planned for its length.
+    """
+    epochs = record.get("sizes", {}).get("epochs", 0)
+    if not 0 < epochs < training.profile.epochs or type(training.method).configure_optimizers is not PLAIN_OPTIMIZER:
+        return False
+    return record.get("key") == training.with_epochs(epochs).key
+
+
+def _start(training: Training, files: RunFiles, say: Callable[[str], None]) -> Path | None:
+    """The checkpoint to go on from: this training's own, interrupted, or that of a finished one with fewer epochs."""
+    interrupted = read_checkpoint(files.checkpoint, training.key)
+    if interrupted is not None:
+        say(f"{training.name}: goes on after epoch {interrupted['epoch'] + 1} of {training.profile.epochs}.")
+        return files.checkpoint
+    record = records.read_record(files.record) if files.record.exists() else None
+    if record is None or not _is_shorter(record, training):
+        return None
+    shorter, epochs = replace(files, key=record["key"]), record["sizes"]["epochs"]
+    if read_checkpoint(shorter.checkpoint, shorter.key) is None:
+        say(
+            f"{training.name}: {epochs} epochs were trained earlier, but their weights are gone; training from the start."
+        )
+        return None
+    say(f"{training.name}: {epochs} epochs were trained earlier; going on to {training.profile.epochs}.")
+    return shorter.checkpoint
+
+
 def _train(
-    training: Training, files: RunFiles | None, resume: bool, progress: bool, tune_process: bool | None
+    training: Training, files: RunFiles | None, start: Path | None, logger: Logger | None, options: FitOptions
 ) -> dict[str, Any]:
-    """Train from the first weights, or go on where an interrupted training stopped; return the record."""
+    """Train from the first weights, or go on from the checkpoint `start`; return the record."""
     method, profile = training.method, training.profile
     started = time.perf_counter()
-    going_on = read_checkpoint(files.checkpoint, training.key) if files and resume else None
-    if progress and going_on:
-        print(f"{training.name}: goes on after epoch {going_on['epoch'] + 1} of {profile.epochs}.")
-    elif progress and method.history:
+    show = options.get("progress", True)
+    if show and method.history and start is None:
         print(f"{training.name}: this object was trained before; it starts again from its first weights.")
     method.start_over()
-    speed = hardware.prepare(tune_process)
+    speed = hardware.prepare(options.get("tune_process"))
     data = training.data()
     batches = Batches(method, data, torch.tensor(training.split.unlabeled), profile)
-    epochs = Epochs(f"{method.title} ({method.protocol})", profile.epochs, progress, training.key)
-    if files and not going_on:
+    epochs = Epochs(f"{method.title} ({method.protocol})", profile.epochs, show, training.key)
+    if files and start != files.checkpoint:
         files.checkpoint.unlink(missing_ok=True)
     kept = "call again to continue" if files else "nothing was kept; with a folder (out=...) the next call could go on"
     try:
         method.setup_data(data)
         with quiet_lightning(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(training.seed)
-            trainer = _trainer(profile.epochs, epochs, files)
+            trainer = _trainer(profile.epochs, epochs, files, logger)
             method.to(memory_format=torch.channels_last)
             with usual_ctrl_c(trainer, f"training of {training.name} was interrupted: {kept}"):
-                trainer.fit(method, batches, ckpt_path=str(files.checkpoint) if files and going_on else None)
+                trainer.fit(method, batches, ckpt_path=str(start) if start else None)
         method.cpu().eval()
         record = training.record(data)
         record |= {"throughput": throughput(method, batches), "device": {**host(), **speed}}
     finally:
         method.release()
-    record["taken_up_at_epochs"] = epochs.taken_up
+    record |= {"taken_up_at_epochs": epochs.taken_up, "continued_from": epochs.continued_from}
     record["seconds"] = round(time.perf_counter() - started, 2)
     return record
 
 
-def _trainer(epochs: int, closing: Epochs, files: RunFiles | None) -> pl.Trainer:
+def _trainer(epochs: int, closing: Epochs, files: RunFiles | None, logger: Logger | None) -> pl.Trainer:
     callbacks: list[Callback] = [closing]
     if files:
         target = files.checkpoint
@@ -326,7 +411,7 @@ def _trainer(epochs: int, closing: Epochs, files: RunFiles | None) -> pl.Trainer
         precision=hardware.precision(),  # type: ignore[arg-type]
         callbacks=callbacks,
         plugins=[WholeCheckpoints()],
-        logger=False,
+        logger=logger or False,
         enable_checkpointing=files is not None,
         enable_progress_bar=False,
         enable_model_summary=False,
