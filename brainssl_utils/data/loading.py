@@ -68,7 +68,8 @@ def load_corpus(
     cache = check_writable(store.cache_folder(cache_dir))
     listing = scan(_phantoms(n_phantoms, cache, progress) if n_phantoms else data)
     name = "phantoms" if n_phantoms else as_text(listing.name)
-    choices = {"table": str(table) if isinstance(table, Path) else table, "classes": classes, "every": every}
+    named = {role: str(name) for role, name in table.items()} if isinstance(table, Mapping) else table and str(table)
+    choices = {"table": named, "classes": classes, "every": every}
     corpus = _Loader(listing, name, cache, threads, progress, choices).corpus(image_size)
     left_out = corpus.problems["action"].eq("skipped").any() or corpus.labels.min(initial=0) < 0
     if progress and left_out:

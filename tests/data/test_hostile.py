@@ -247,7 +247,7 @@ resource.setrlimit(resource.RLIMIT_AS, (2 * 2**30, 2 * 2**30))
 resource.setrlimit(resource.RLIMIT_CPU, (60, 60))
 from brainssl_utils.data.loading import load_corpus
 corpus = load_corpus(sys.argv[1], cache_dir=sys.argv[2], progress=False, threads=2)
-# VmHWM is this program's own peak: ru_maxrss starts at that of the process that started it.
+# Not ru_maxrss: a child starts with that of the process that made it.
 peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
 print(len(corpus), int(peak.split()[1]) // 1024)
 print(corpus.problems["reason"].tolist())

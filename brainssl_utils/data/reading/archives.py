@@ -20,7 +20,7 @@ from brainssl_utils.errors import CourseError
 from brainssl_utils.validity import digest
 
 MAX_FILE_BYTES = 128 * 2**20  # a single image file beyond this is refused rather than read into memory
-MAX_ZIP_BYTES = 512 * 2**20  # a zip inside a zip is read into memory whole; figshare's hold 0.2 GB each
+MAX_ZIP_BYTES = 384 * 2**20  # a zip inside a zip is read into memory whole; figshare's hold 0.2 GB each
 MAX_MEMBERS = 100_000  # of one zip
 _MAX_DIRECTORY = 2**24  # bytes of a zip's list of members, looked at before it is read
 _BOMB = 8 * 2**20, 100  # a member larger than this that shrank by more than this factor is no picture
