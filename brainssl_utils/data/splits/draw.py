@@ -36,7 +36,8 @@ def paper_split(
     Args:
         corpus: the images.
         seed: of the draw.
-        test: number of test images; by default 308 of 7,671 and in proportion elsewhere, at least 4 a class.
+        test: number of test images; by default 308 of 7,671 and in proportion elsewhere, at least 4 a class where there are
+            enough images.
         train: number of labelled images; by default 1,235 of 7,671 and in proportion elsewhere.
         classes: class names to keep; the rows of other classes are left out (in no part). Default: all.
         unlabeled: largest number of unlabelled images; what is over goes to `unused`. Default: all that is left.
@@ -45,7 +46,7 @@ def paper_split(
         a Split named "as published".
 
     Raises:
-        CourseError: fewer than 20 images, an unknown class, or sizes that do not fit.
+        CourseError: images that cannot be divided (see `check_divisible`), an unknown class, or sizes that do not fit.
     """
     rows, labels = _eligible(corpus, classes)
     n_test, n_train, least = _sizes(len(rows), len(np.unique(labels)), test, train)
@@ -206,11 +207,33 @@ def _eligible(corpus: Corpus, classes: Sequence[str] | None) -> tuple[Rows, Rows
         if unknown or isinstance(classes, str) or not len(classes):
             raise CourseError(f"classes={classes!r}: give a list of names out of {', '.join(corpus.classes)}.")
         rows = rows[np.isin(labels, [corpus.classes.index(name) for name in classes])]
-    if len(rows) < SMALLEST:
-        raise CourseError(
-            f"corpus '{corpus.name}': {len(rows)} images are too few to split; at least {SMALLEST} needed."
-        )
+    check_divisible(f"corpus '{corpus.name}'", [corpus.classes[label] for label in labels[rows]])
     return rows, labels[rows]
+
+
+def check_divisible(what: str, class_names: Sequence[str]) -> None:
+    """Refuse images that no split can divide, by nothing but the class of each.
+
+    Args:
+        what: how the message calls them.
+        class_names: (N,) class of each image.
+
+    Raises:
+        CourseError: fewer than 20 images, one class alone, or too few to have each class in the labelled and the test
+            part and an image that stays unlabelled.
+    """
+    n, names = len(class_names), sorted(set(class_names))
+    least = max(SMALLEST, 2 * len(names) + 1)
+    if n < least:
+        raise CourseError(
+            f"{what}: {n} images are too few to split; at least {least} needed for {len(names)} classes, so that each has "
+            "one to learn from and one to test on, and something stays unlabelled. Add images, or leave classes out."
+        )
+    if len(names) < 2:
+        raise CourseError(
+            f"{what}: all {n} images are of one class ({names[0]}), so there is nothing to tell apart. Name the folder "
+            "that holds the folders of all classes, or add images of another class."
+        )
 
 
 def _sizes(n: int, n_classes: int, test: int | None, train: int | None) -> tuple[int, int, int]:
@@ -221,6 +244,10 @@ def _sizes(n: int, n_classes: int, test: int | None, train: int | None) -> tuple
     least = 4 if test is None else 1
     n_test = max(round(n * PAPER_SIZES["test"] / PAPER_SIZES["all"]), 4 * n_classes) if test is None else test
     n_train = max(round(n * PAPER_SIZES["train"] / PAPER_SIZES["all"]), n_classes) if train is None else train
+    if n_test + n_train >= n:  # sizes that nobody asked for make room: down to a third, and to an image a class
+        n_test = max(min(n_test, n // 3), n_classes) if test is None else test
+        n_train = max(min(n_train, n // 3), n_classes) if train is None else train
+        least = 1
     if n_test + n_train > n:
         raise CourseError(f"test={n_test} and train={n_train} need more than the {n} images there are. Ask for fewer.")
     return n_test, n_train, least
