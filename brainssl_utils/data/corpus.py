@@ -45,7 +45,8 @@ class Corpus:
         fingerprint: hex digest of ids, labels, file contents and settings; independent of where the files lie and
             of whether they are zipped.
         name: "phantoms" or the folder's name.
-        links: why rows were put into one group: `a`, `b` (row numbers), `test` ("sha256" or "pixels"), `value`, `flipped`.
+        links: why rows were put into one group: `a`, `b` (row numbers), `test` ("sha256", "pixels" or "plain", see
+            `copies.search.Groups`), `value`, `flipped`.
         copies: what `table` and `links` take from comparing images, or a function that finds it when it is asked for.
         classes: names of the labels.
     """
