@@ -305,9 +305,24 @@ def test_key_changes_with_everything_a_result_depends_on_and_with_nothing_else(t
     assert len({*keys, longer, first.key(parameters, "d", {})}) == len(keys) + 2
 
 
+@pytest.mark.parametrize(
+    ("classes", "message"), [({"glioma": 40}, "all 40 images are of one class"), ({"yes": 9, "no": 9}, "18 images are")]
+)
+def test_data_that_cannot_be_divided_is_refused_before_a_notebook_starts(tmp_path, classes, message):
+    for name, number in classes.items():
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for place in range(number):
+            (tmp_path / "data" / name / f"{place}.png").write_bytes(b"never decoded")
+    with pytest.raises(CourseError, match=message):
+        run_course(str(tmp_path / "data"), "smoke", out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_data_digest_changes_with_the_files(tmp_path):
-    (tmp_path / "data" / "glioma").mkdir(parents=True)
-    (tmp_path / "data" / "glioma" / "a.png").write_bytes(b"1")
+    for name in ("glioma", "meningioma"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for number in range(10):
+            (tmp_path / "data" / name / f"{number}.png").write_bytes(b"1")
     path, before = check_data(str(tmp_path / "data"))
     assert (path, before) == check_data(str(tmp_path / "data"))
     (tmp_path / "data" / "glioma" / "b.png").write_bytes(b"1")

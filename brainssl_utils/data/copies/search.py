@@ -15,6 +15,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from brainssl_utils.data.copies.alignment import aligned_correlation
+from brainssl_utils.data.copies.candidates import hash_pairs
+from brainssl_utils.data.copies.contrast import contrast_links
 from brainssl_utils.data.copies.hashes import Hashes, perceptual_hashes
 from brainssl_utils.data.copies.linking import Linker, links_table
 from brainssl_utils.data.copies.signatures import Floats, signatures
@@ -22,7 +24,7 @@ from brainssl_utils.data.partition import Ints, components
 from brainssl_utils.errors import CourseError
 
 SMALLEST_SIDE = 48
-_PAIR_CHUNK = 2048  # pairs a step: bounds the float32 copies to some hundred MB
+_WIDE = 6  # followers in sorted order of the hashes, where copies of another contrast are looked for
 
 
 @dataclass(frozen=True)
@@ -32,10 +34,9 @@ class Groups:
     Attributes:
         group: (N,) int64 group of each image, numbered in the order of first members; most groups have one member.
         links: evidence, one row a link: a, b (row numbers, a < b), test ("sha256": same file; "pixels": correlation
-            after alignment; "plain": correlation of the pixels as they are, see `find_groups`), value (1 for the same
-            file), flipped (b is a mirrored copy). Links from `keep_links`
-            to `threshold` are listed too (neighbouring slices, mostly) but join no groups. Not every pair of a group
-            has a link: a chain of links is enough to join.
+            after alignment; "plain": correlation of the pixels as they are, see `contrast`), value (1 for the same file),
+            flipped (b is a mirrored copy). Links from `keep_links` to `threshold` are listed too (neighbouring slices,
+            mostly) but join no groups. Not every pair of a group has a link: a chain of links is enough to join.
         compared: how many pairs of images were compared pixel by pixel.
         labels: (N,) labels, if `find_groups` was given them.
     """
@@ -79,9 +80,8 @@ def find_groups(
         labels: (N,) class codes; they play no part in the search and only appear in `Groups.largest`.
         threshold: correlation (0..1) of the band-passed pixels after alignment from which two images are copies.
             0.98 is met by nearly all copies and by few neighbouring slices of one patient; 0.90 includes most
-            neighbouring slices. A stark change of contrast (bright parts cut off at white, edges sharpened) moves the
-            band that is compared: a link from `keep_links` on counts too if the pixels as they are, neither aligned nor
-            filtered, correlate that well.
+            neighbouring slices. Copies with a starkly changed contrast, which fall below, are known by their pixels as they
+            are (see `contrast`).
         keep_links: links from this correlation on are listed as evidence, for `leakage` at lower thresholds.
         neighbours: candidates an image from the index of edge histograms.
         threads: of this process; default: all cores.
@@ -108,7 +108,9 @@ def find_groups(
     linker = Linker(signatures(distinct, threads), threshold, threads)
     linker.run(plain, mirrored, neighbours)
     near = linker.compared[linker.compared["value"] >= keep_links]
-    near = _settled_by_plain_pixels(near, distinct, threshold)
+    apart = pd.concat([linker.compared, hash_pairs(plain, mirrored, _WIDE)])[["a", "b", "flipped"]].drop_duplicates()
+    apart = apart[linker.group[apart["a"]] != linker.group[apart["b"]]]
+    near = pd.concat([near, contrast_links(distinct, linker.signs, apart, threshold, threads)])
     near = near.sort_values("value", ascending=False, kind="stable").drop_duplicates(["a", "b"]).sort_values(["a", "b"])
     near = near.assign(a=rows[near["a"]], b=rows[near["b"]])
 
@@ -153,21 +155,6 @@ def _checked(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     if side < SMALLEST_SIDE or side % 2:
         raise CourseError(f"images of {side} x {side} pixels: the side must be even and at least {SMALLEST_SIDE}.")
     return images.reshape(n, side, side)
-
-
-def _settled_by_plain_pixels(links: pd.DataFrame, images: npt.NDArray[np.uint8], threshold: float) -> pd.DataFrame:
-    """Let the plain correlation stand for the aligned one where it alone reaches `threshold`; `images` (N, S, S)."""
-    plain = np.zeros(len(links), np.float32)
-    for start in range(0, len(links), _PAIR_CHUNK):
-        part = links.iloc[start : start + _PAIR_CHUNK]
-        first, second = (images[part[end]].astype(np.float32) for end in ("a", "b"))
-        second = np.where(part["flipped"].to_numpy()[:, None, None], second[:, :, ::-1], second)
-        first, second = (each - each.mean(axis=(1, 2), keepdims=True) for each in (first, second))
-        size = np.sqrt((first**2).sum((1, 2)) * (second**2).sum((1, 2)))
-        plain[start : start + len(part)] = (first * second).sum((1, 2)) / np.maximum(size, 1e-6)
-    settled = (plain >= threshold) & (links["value"].to_numpy() < threshold)
-    value, test = np.where(settled, plain, links["value"]), np.where(settled, "plain", links["test"])
-    return links.assign(value=value, test=test).astype(links.dtypes.to_dict())
 
 
 def _same(values: Sequence[str] | npt.NDArray[np.str_], test: str) -> pd.DataFrame:

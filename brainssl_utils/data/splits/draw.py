@@ -76,6 +76,10 @@ def grouped_split(
 ) -> Split:
     """Split so that no group of copies crosses a boundary between parts; the course's default.
 
+    What is promised is as good as the groups. `benchmarks/split_check.py` holds it to a measure of its own: on the study's
+    archives no test image correlates above 0.98, plainly at 96 px and mirrored too, with one that is learned from (seeds
+    0 to 4). It does not keep other slices of one patient apart; where patients are known, `patient_split` does.
+
     Whole groups are drawn at random within the class of their majority. Groups whose members carry different labels
     go to the unlabelled part, where labels do not matter. Groups that hold more than a twentieth of their class are
     not used for testing, since all but one of their images would be lost.
