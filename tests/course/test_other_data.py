@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import nbformat
@@ -33,7 +34,7 @@ def head(seed: int, side: int = 72) -> np.ndarray:
 
 @pytest.fixture(scope="module", params=CLASSES)
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Class folders of 120 pictures in all; the fixture's name for them is the number of classes."""
+    """Class folders of 120 pictures in all."""
     names = CLASSES[request.param]
     place = tmp_path_factory.mktemp("other") / f"{len(names)}_classes"
     for number in range(120):
@@ -62,7 +63,7 @@ def test_the_course_runs_on_other_classes_without_copies_and_patients(
     assert "no picture of this corpus has a copy" in text and "names no patients" in text
 
 
-@pytest.mark.slow
+@pytest.mark.skipif("BRAINSSL_LONG" not in os.environ, reason="takes minutes: set BRAINSSL_LONG to run it")
 @pytest.mark.parametrize("folder", [2], indirect=True)
 def test_every_notebook_runs_on_two_classes(
     folder: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
