@@ -86,8 +86,8 @@ def prepare(
     seed: Seed = 0,
 ) -> None:
     """Read, merge and cache the images; report problems, copies and what they do to a split."""
-    if size < 8:
-        raise CourseError(f"--size {size}: at least 8 pixels are needed; the course uses 96.")
+    if not 16 <= size <= 1024:
+        raise CourseError(f"--size {size}: a side of 16 to 1024 pixels is expected; the course uses 96.")
     from brainssl_utils.settings import check_seed
 
     check_seed(seed)

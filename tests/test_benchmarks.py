@@ -11,7 +11,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from brainssl_utils.data.corpus import Corpus
 from brainssl_utils.data.loading import load_corpus
+from brainssl_utils.data.splits.draw import grouped_split
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -19,6 +21,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 import common  # noqa: E402
 import few_labels  # noqa: E402
 import notebook_times  # noqa: E402
+import split_check  # noqa: E402
 import throughput  # noqa: E402
 import variants  # noqa: E402
 import waiting  # noqa: E402
@@ -39,6 +42,17 @@ def test_more_images_are_copies_with_a_split_of_their_own() -> None:
     corpus, split = variants.many("phantoms:240", 3)
     assert len(corpus) == 720 and (corpus.images[:240] == corpus.images[480:]).all()
     assert len(split.test) + len(split.train) + len(split.unlabeled) == 720
+
+
+def test_a_copy_that_was_split_is_listed_with_its_correlation_and_its_part(phantoms: Corpus) -> None:
+    split = grouped_split(phantoms)
+    assert not len(split_check.close_pairs(phantoms, split))
+    a, b = split.test[0], split.unlabeled[0]
+    images = phantoms.images.copy()
+    images[b] = images[a, :, :, ::-1]
+    [pair] = split_check.close_pairs(replace(phantoms, images=images), split).itertuples()
+    assert (pair.test, pair.seen, pair.part, pair.mirrored) == (a, b, "unlabelled", True)
+    assert pair.plain == pytest.approx(1, abs=1e-5) and pair.aligned > 0.99
 
 
 @pytest.mark.parametrize("method", throughput.METHODS)

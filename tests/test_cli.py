@@ -62,6 +62,7 @@ def test_course_runs_picked_notebooks_and_reports_a_failing_one(tmp_path, capsys
         (("data", "prepare", "phantoms:240", "--seed", "-1"), ("seed -1",)),
         (("train", "simclr", "--profile", "smoke", "--data", "phantoms:240", "--seed", "-1"), ("seed -1",)),
         (("data", "prepare", "phantoms:240", "--size", "0"), ("--size 0",)),
+        (("data", "prepare", "phantoms:240", "--size", "15"), ("--size 15", "16 to 1024")),
         (("train", "simclr", "--profile", "fast"), ("unknown profile 'fast'",)),
         (("train", "simclr", "--split", "random"), ("unknown split 'random'", "grouped, published")),
         (("train", "simclear"), ("unknown method 'simclear'", "simclr")),

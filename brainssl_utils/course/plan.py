@@ -10,6 +10,7 @@ from pathlib import Path
 from brainssl_utils.data.phantoms.word import phantom_files
 from brainssl_utils.data.reading.archives import scan
 from brainssl_utils.data.reading.gather import gather
+from brainssl_utils.data.splits.draw import check_divisible
 from brainssl_utils.errors import CourseError
 
 
@@ -106,11 +107,15 @@ def check_data(data: str) -> tuple[str, str]:
         and a digest of what lies there: it changes when a file does.
 
     Raises:
-        CourseError: the number of phantoms cannot work, or the place cannot be read or holds no class folder with images.
+        CourseError: the number of phantoms cannot work, the place cannot be read or holds no class folder with images,
+            or the images cannot be divided: one class, or too few.
     """
     if phantom_files(data) is not None:
         return data, data
     listing = scan(data)
     if not any(entry.place and entry.path.lower().endswith(".zip") for entry in listing.entries):
-        gather(listing)  # zips inside zips are left to load_corpus: looking into them means reading them whole
+        # Zips inside zips are left to load_corpus: looking into them means reading them whole.
+        names = [item.class_name for item in gather(listing).items]
+        if None not in names:  # figshare's files tell their class inside
+            check_divisible(f"data {data}", [str(name) for name in names])
     return str(listing.root.resolve()), listing.key()

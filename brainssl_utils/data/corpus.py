@@ -25,7 +25,8 @@ class Copies(NamedTuple):
     Attributes:
         marks: columns of `Corpus.table`, row for row: `phash` and `group`, numbered in the order of first members.
         links: why images were put into one group, one row a link: `a`, `b` (row numbers, a < b), `test` ("sha256": same
-            file; "pixels": correlation after alignment), `value` (1 for the same file), `flipped` (b is a mirrored copy).
+            file; "pixels": correlation after alignment; "plain": correlation of the pixels as they are, see
+            `copies.contrast`), `value` (1 for the same file), `flipped` (b is a mirrored copy).
             Weaker links (neighbouring slices, mostly) are listed too but join no groups. Not every pair of a group has
             a link: a chain of links is enough to join.
         compared: how many pairs the search compared pixel by pixel.

@@ -310,7 +310,11 @@ def _new_model(encoder: nn.Module, images: Tensor, n_classes: int, widths: tuple
     # A step of Adam moves a linear score by about learning rate * sum of |features|: this sum is what must be alike.
     centre = features.mean(0)
     spread, size = ((features - part).abs().sum(1).mean().item() for part in (centre, 0))
-    scale = FEATURE_SUM / max(spread, 1e-6 * size, 1e-12)  # of a collapsed encoder there is only rounding to magnify
+    if (
+        spread <= 1e-6 * size
+    ):  # a collapsed encoder: there is only rounding to magnify, so its features stay as large as
+        spread = size or FEATURE_SUM  # they are, and training starts at chance
+    scale = FEATURE_SUM / spread
     # A copy of a frozen encoder is free to learn; how long it stays frozen is up to the settings.
     return FineTunedModel(encoder, head, centre, scale).to(hardware.accelerator()).requires_grad_(True)
 

@@ -40,7 +40,8 @@ def linear_probe(
         x, test_x: features (n, D) of labelled images and of those to be classified.
         y: class codes (n,).
         folds: (fit, validate) pairs of index arrays into `x`. Default: `stratified_folds(y)`. `holdout_fold` gives the
-            pair of a training and a validation part. Without any, the middle of `strengths` is taken, unvalidated.
+            pair of a training and a validation part. Without any that holds two classes to fit on, the middle of
+            `strengths` is taken, unvalidated.
         strengths: the values of scikit-learn's C to choose from.
 
     Raises:
@@ -48,6 +49,8 @@ def linear_probe(
     """
     y = _check(x, y, test_x)
     folds = stratified_folds(y) if folds is None else folds
+    # Few labels in groups that mix classes can leave one class to fit on: no strength is better or worse there.
+    folds = [(fit, validate) for fit, validate in folds if len(np.unique(y[fit])) > 1]
     scores = np.zeros((len(folds), len(strengths), 2))
     for number, (fit, validate) in enumerate(folds):
         inside, outside = rotate(x[fit], x[validate])
@@ -122,6 +125,7 @@ def rotate(x: Array, other: Array) -> tuple[Array, Array]:
 
     An L2-penalised linear model's weights lie in the span of its training rows, and neither its penalty nor its scores
     change under rotation: from (n, D) to (n, at most n) nothing is lost, and with D = 9216 >> n much time is saved.
+    At least one column comes back, of zeros if all rows of `x` are equal.
     """
     x, other = np.asarray(x, np.float64), np.asarray(other, np.float64)
     mean, deviation = x.mean(0), x.std(0)
@@ -129,6 +133,8 @@ def rotate(x: Array, other: Array) -> tuple[Array, Array]:
     x, other = (x - mean) / deviation, (other - mean) / deviation
     if x.shape[1] <= x.shape[0]:
         return x, other
+    if not x.any():  # a collapsed encoder: the rows span nothing, and a model of one empty column answers the commonest
+        return np.zeros((len(x), 1)), np.zeros((len(other), 1))
     values, vectors = np.linalg.eigh(x @ x.T)
     kept = values > values[-1] * 1e-12
     length, vectors = np.sqrt(values[kept]), vectors[:, kept]

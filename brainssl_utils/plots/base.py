@@ -77,7 +77,7 @@ def image_grid(
 
 def show(figure: Figure, caption: str, run_dir: str | Path | None = None, name: str | None = None) -> None:
     """Put a figure on the page with a caption under it, and save it as `run_dir/figures/name.png` when both are given."""
-    columns = max(40, int(figure.get_figwidth() * 15))
+    columns = max(24, int(figure.get_figwidth() * 15))
     text = "\n".join(textwrap.wrap(caption, columns))
     figure.supxlabel(text, fontsize=9, x=0.01, ha="left", color="#444444")
     if run_dir is not None and name is not None:

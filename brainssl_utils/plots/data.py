@@ -18,16 +18,17 @@ if TYPE_CHECKING:
     from brainssl_utils.data.corpus import Corpus
 
 Images = npt.NDArray[np.uint8]
+MOST_ROWS = 12  # classes shown as pictures; a sheet of more is too long to look at
 PARTS = {"train": "labelled part", "unlabeled": "unlabelled part", "either": "either"}
 
 
 def source_sheet(corpus: Corpus, seed: int = 0, per_cell: int = 2) -> Figure:
-    """Draw random images of each class (rows) from each source (columns), `per_cell` side by side."""
+    """Draw random images of each class (rows; the first twelve) from each source (columns), `per_cell` side by side."""
     rng = np.random.default_rng(seed)
-    sources = list(corpus.table["source"].unique())
-    figure, axes = new_figure(len(corpus.classes), per_cell * len(sources), 1.15, 1.25)
+    sources, classes = list(corpus.table["source"].unique()), corpus.classes[:MOST_ROWS]
+    figure, axes = new_figure(len(classes), per_cell * len(sources), 1.15, 1.25)
     table = corpus.table
-    for i, name in enumerate(corpus.classes):
+    for i, name in enumerate(classes):
         for j, source in enumerate(sources):
             rows = np.flatnonzero((table["class_name"] == name) & (table["source"] == source))
             rows = rng.permutation(rows)[:per_cell]
@@ -124,7 +125,7 @@ def overlap_map(shared: pd.DataFrame, sizes: pd.Series) -> Figure:
 
     share = 100 * shared.div(sizes.reindex(shared.index), axis=0)
     text = share.round(0).astype(int).astype(str) + " %\n" + shared.astype(str)
-    figure, [[axes]] = new_figure(1, 1, 1.9 + 1.35 * len(shared), 1.3 + 0.9 * len(shared))
+    figure, [[axes]] = new_figure(1, 1, 1.9 + 1.35 * len(shared), max(2.8, 1.3 + 0.9 * len(shared)))
     sns.heatmap(
         share, annot=text.to_numpy(), fmt="", cmap="Blues", vmin=0, vmax=100, ax=axes, linewidths=1.5,
         annot_kws={"fontsize": 9}, cbar_kws={"label": "share of the row (%)"},

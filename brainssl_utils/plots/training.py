@@ -19,6 +19,8 @@ ACCURACIES = {
     "p_acc": "p_acc: labelled training images",
     "val_p_acc": "val_p_acc: test images",
 }
+MOST_COUNTS = 25  # classes up to which a confusion matrix has room for its counts
+MARKS = ("o", "^", "s", "D", "v", "P")
 LOSSES = {"c_loss": "pretext loss", "p_loss": "classification loss"}
 
 
@@ -58,31 +60,41 @@ def compare_curves(
 
 
 def confusion_matrices(reports: dict[str, dict[str, Any]], classes: Sequence[str]) -> Figure:
-    """Draw one confusion matrix a report: rows are true classes, columns predictions, shades the share of the row."""
-    figure, [axes] = new_figure(1, len(reports), 2.9, 2.9)
+    """Draw one confusion matrix a report: rows are true classes, columns predictions, shades the share of the row.
+
+    A panel grows with the number of classes; beyond `MOST_COUNTS` the counts are left out and the shades remain.
+    """
+    side = max(2.9, 1.3 + 0.26 * min(len(classes), MOST_COUNTS))
+    figure, [axes] = new_figure(1, len(reports), side, side)
     for axis, (title, report) in zip(axes, reports.items()):
         counts = np.asarray(report["confusion"])
         axis.imshow(counts / counts.sum(1, keepdims=True).clip(min=1), cmap="Blues", vmin=0, vmax=1)
-        for (i, j), count in np.ndenumerate(counts):
+        for (i, j), count in np.ndenumerate(counts) if len(classes) <= MOST_COUNTS else ():
             dark = count > 0.6 * counts[i].sum()
             axis.text(j, i, str(count), ha="center", va="center", fontsize=8, color="white" if dark else "black")
-        axis.set_xticks(range(len(classes)), classes, rotation=40, ha="right", fontsize=7)
-        axis.set_yticks(range(len(classes)), classes, fontsize=7)
+        size = 7 if len(classes) <= MOST_COUNTS else 4
+        axis.set_xticks(range(len(classes)), classes, rotation=40, ha="right", rotation_mode="anchor", fontsize=size)
+        axis.set_yticks(range(len(classes)), classes, fontsize=size)
         tidy(axis, "predicted", "true", title)
     return figure
 
 
 def embedding(points: dict[str, np.ndarray], labels: np.ndarray, classes: Sequence[str]) -> Figure:
-    """Draw 2-D embeddings, one panel an entry of `points` (each (N, 2)), coloured by class."""
+    """Draw 2-D embeddings, one panel an entry of `points` (each (N, 2)), coloured by class.
+
+    Colours repeat after twelve classes; the marks change there.
+    """
     figure, [axes] = new_figure(1, len(points), 3.4, 3.3)
     for axis, (title, xy) in zip(axes, points.items()):
         for index, name in enumerate(classes):
             chosen = labels == index
-            axis.scatter(*xy[chosen].T, s=9, color=class_colour(name, index), label=name, alpha=0.75, linewidths=0)
+            look = {"color": class_colour(name, index), "marker": MARKS[index // 12 % len(MARKS)], "linewidths": 0}
+            axis.scatter(*xy[chosen].T, s=9, label=name, alpha=0.75, **look)
         tidy(axis, "first coordinate", "second coordinate", title)
         axis.set_xticks([])
         axis.set_yticks([])
-    axes[-1].legend(fontsize=7, frameon=False, markerscale=2, loc="upper left", bbox_to_anchor=(1, 1))
+    columns = 1 + (len(classes) - 1) // 16
+    axes[-1].legend(fontsize=7, frameon=False, markerscale=2, loc="upper left", bbox_to_anchor=(1, 1), ncols=columns)
     return figure
 
 

@@ -111,6 +111,11 @@ class Training:
                 f"enlarging would only blur: load it with image_size={wanted}."
             )
         check_rows(self.corpus, self.split, self.labels)
+        if len(np.unique(self.corpus.labels[self.labels])) < 2:
+            raise CourseError(
+                f"all {len(self.labels)} labelled images are of one class, so there is nothing to tell apart: give labels of "
+                "two classes or more."
+            )
         if not len(self.split.unlabeled):
             raise CourseError("the split has no unlabelled images: choose a smaller train or test part.")
         classes = len(self.corpus.classes)

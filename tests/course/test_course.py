@@ -223,6 +223,14 @@ def test_misspelt_parameter_is_refused_before_the_first_notebook(tmp_path, cell,
     assert not (tmp_path / "run" / "notebooks").exists()
 
 
+def class_files(folder: Path, **numbers: int) -> None:
+    """Class folders of files that a listing takes for images; nothing may try to decode them."""
+    for name, number in numbers.items():
+        (folder / name).mkdir(parents=True)
+        for place in range(number):
+            (folder / name / f"{place}.png").write_bytes(b"1")
+
+
 def test_unusable_folders_are_refused(tmp_path):
     folder = write_course(tmp_path / "notebooks", {"01_first": ["a = 1"]})
     with pytest.raises(CourseError, match=r"no course\.toml"):
@@ -232,12 +240,11 @@ def test_unusable_folders_are_refused(tmp_path):
     (data / "read.txt").touch()
     with pytest.raises(CourseError, match="no class folders with images"):
         run_course(str(data), out=tmp_path / "run", notebooks_dir=folder)
-    (data / "glioma").mkdir()
-    (data / "glioma" / "a.png").touch()
+    class_files(data, glioma=10, meningioma=10)
     with pytest.raises(CourseError, match="lies in the data folder"):
         run_course(str(data), out=data / "run", notebooks_dir=folder)
     with pytest.raises(CourseError, match="is a single file"):
-        run_course(str(data / "glioma" / "a.png"), out=tmp_path / "run", notebooks_dir=folder)
+        run_course(str(data / "glioma" / "0.png"), out=tmp_path / "run", notebooks_dir=folder)
     with pytest.raises(CourseError, match="is a file"):
         run_course(str(data), out=folder / "course.toml", notebooks_dir=folder)
 
@@ -305,9 +312,18 @@ def test_key_changes_with_everything_a_result_depends_on_and_with_nothing_else(t
     assert len({*keys, longer, first.key(parameters, "d", {})}) == len(keys) + 2
 
 
+@pytest.mark.parametrize(
+    ("classes", "message"), [({"glioma": 40}, "all 40 images are of one class"), ({"yes": 9, "no": 9}, "18 images are")]
+)
+def test_data_that_cannot_be_divided_is_refused_before_a_notebook_starts(tmp_path, classes, message):
+    class_files(tmp_path / "data", **classes)
+    with pytest.raises(CourseError, match=message):
+        run_course(str(tmp_path / "data"), "smoke", out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_data_digest_changes_with_the_files(tmp_path):
-    (tmp_path / "data" / "glioma").mkdir(parents=True)
-    (tmp_path / "data" / "glioma" / "a.png").write_bytes(b"1")
+    class_files(tmp_path / "data", glioma=10, meningioma=10)
     path, before = check_data(str(tmp_path / "data"))
     assert (path, before) == check_data(str(tmp_path / "data"))
     (tmp_path / "data" / "glioma" / "b.png").write_bytes(b"1")

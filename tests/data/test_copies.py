@@ -12,6 +12,7 @@ from PIL import Image
 from brainssl_utils import CourseError
 from brainssl_utils.data.conflicts import label_conflicts, overlap_table, resolve_conflicts
 from brainssl_utils.data.copies.candidates import hash_pairs, perceptual_hashes
+from brainssl_utils.data.copies.contrast import plain_correlation
 from brainssl_utils.data.copies.linking import links_table
 from brainssl_utils.data.copies.search import find_groups, pair_correlation
 from brainssl_utils.data.copies.signatures import mirrored_shape, signatures
@@ -112,6 +113,23 @@ def test_a_flipped_copy_is_reported_as_flipped(slices: list[Image.Image], origin
     assert len(links) >= 0.95 * n and links["flipped"].mean() > 0.9
     value, flipped = pair_correlation(originals, originals[..., ::-1])
     assert value.min() > 0.99 and flipped.mean() > 0.9
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_copies_with_bright_parts_cut_off_are_linked_where_their_pixels_agree(
+    mirrored: bool, slices: list[Image.Image], originals: np.ndarray
+) -> None:
+    n = len(originals)
+    bright = np.stack([small(image.point(lambda level: min(255, 2 * level))) for image in slices])[:, None]
+    aligned, plain = pair_correlation(originals, bright)[0], plain_correlation(originals[:, 0], bright[:, 0])
+    agree = (plain >= 0.98) & (aligned >= 0.86)
+    assert (agree & (aligned < 0.97)).sum() > 10, "the aligned correlation alone does not find them"
+    found = find_groups(np.concatenate([originals, bright[..., ::-1] if mirrored else bright]), names(2 * n))
+    assert (found.group[:n] == found.group[n:])[agree].mean() >= 0.95
+    links = found.links[found.links["test"] == "plain"]
+    assert (links["a"] % n == links["b"] % n).all() and (links["flipped"] == mirrored).all()
+    assert (links["value"] >= 0.98).all()
+    assert len(np.unique(found.group[:n])) == n
 
 
 def test_families_of_many_copies_become_one_group_each(slices: list[Image.Image], originals: np.ndarray) -> None:

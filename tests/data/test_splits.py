@@ -21,7 +21,9 @@ from brainssl_utils.data.splits.split import PARTS, Split
 from brainssl_utils.data.splits.subsets import independent_units, label_subset, validation_part
 
 
-def make_corpus(labels, groups=None, patients=None, folds=None, links=None, fingerprint="f" * 64) -> Corpus:
+def make_corpus(
+    labels, groups=None, patients=None, folds=None, links=None, fingerprint="f" * 64, classes=CLASSES
+) -> Corpus:
     labels = np.asarray(labels, dtype=np.int8)
     n = len(labels)
     table = pd.DataFrame(
@@ -29,7 +31,7 @@ def make_corpus(labels, groups=None, patients=None, folds=None, links=None, fing
             "id": [f"s{i % 2}/{i}.png" for i in range(n)],
             "source": [f"s{i % 2}" for i in range(n)],
             "label": labels,
-            "class_name": [CLASSES[label] for label in labels],
+            "class_name": [classes[label] for label in labels],
             "patient": [""] * n if patients is None else patients,
         }
     )
@@ -38,7 +40,7 @@ def make_corpus(labels, groups=None, patients=None, folds=None, links=None, fing
     images = np.zeros((n, 1, 8, 8), dtype=np.uint8)
     marks = pd.DataFrame({"group": np.arange(n) if groups is None else groups})
     copies = Copies(marks, links_table() if links is None else links)
-    return Corpus(images, table, pd.DataFrame(), fingerprint, "toy", copies)
+    return Corpus(images, table, pd.DataFrame(), fingerprint, "toy", copies, classes)
 
 
 def random_corpus(seed: int, n: int = 600, patients: bool = False) -> Corpus:
@@ -299,6 +301,23 @@ def test_a_splits_rows_cannot_be_written_to() -> None:
     assert split.train.tolist() == [1, 2, 3]
 
 
+@pytest.mark.parametrize("each", [2.5, 3, 5, 8])
+@pytest.mark.parametrize("make", [paper_split, grouped_split])
+def test_sizes_nobody_asked_for_make_room_in_a_small_corpus(make, each: float) -> None:
+    labels = np.arange(int(12 * each)) % 12
+    names = tuple(f"type {number}" for number in range(12))
+    corpus = make_corpus(labels, classes=names)
+    split = make(corpus)
+    assert min(len(split.train), len(split.test)) >= 12 and len(split.unlabeled)
+    assert len(np.unique(labels[split.test])) == len(np.unique(labels[split.train])) == 12
+
+
+def test_fewer_images_than_two_a_class_are_refused_with_the_number_needed() -> None:
+    corpus = make_corpus(np.arange(24) % 12, classes=tuple(map(str, range(12))))
+    with pytest.raises(CourseError, match="24 images are too few to split; at least 25 needed for 12 classes"):
+        paper_split(corpus)
+
+
 def test_a_split_of_another_corpus_is_refused(tmp_path: Path) -> None:
     path = grouped_split(random_corpus(0)).save(tmp_path / "split.json")
     other = make_corpus(np.arange(600) % 4, fingerprint="0" * 64)
@@ -321,6 +340,10 @@ def test_hopeless_collections_are_refused_with_a_reason() -> None:
         paper_split(make_corpus(np.arange(19) % 4))
     with pytest.raises(CourseError, match="largest holds 80"):
         grouped_split(make_corpus(np.arange(80) % 4, np.zeros(80, dtype=int)))
+    for n, message in ((60, "all 60 images are of one class"), (19, "19 images are too few")):
+        for make in (paper_split, grouped_split):
+            with pytest.raises(CourseError, match=message):
+                make(make_corpus(np.zeros(n, dtype=int)))
     corpus = make_corpus(np.arange(80) % 4)
     for make in (paper_split, grouped_split):
         with pytest.raises(CourseError, match="need more than the 80 images"):

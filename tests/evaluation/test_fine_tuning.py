@@ -171,6 +171,25 @@ def test_it_learns_at_any_scale_of_the_features_and_beside_a_large_common_part()
         assert tune(model, freeze="all", augmentation="none", steps=150).report["accuracy"] > 0.7
 
 
+@pytest.mark.parametrize("value", [0.0, 1e-3, 50.0])
+def test_a_collapsed_encoder_is_fine_tuned_from_chance(value: float) -> None:
+    class Constant(nn.Module):
+        image_size = 16
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.full((32,), value))
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.weight.expand(len(images), 32)
+
+    corpus = TinyCorpus()
+    split = tiny_split(corpus)
+    tuned = fine_tune(Constant(), corpus, split, split.train, steps=20)
+    assert np.isfinite(tuned.history["loss"]).all() and tuned.history["loss"].iloc[-1] < 2.5
+    assert len(set(tuned.report["predictions"])) == 1
+
+
 def test_pixels_without_weights_can_be_classified() -> None:
     assert tune(Pixels(), steps=60, augmentation="none").report["accuracy"] > 0.5
 

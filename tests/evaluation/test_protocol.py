@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -192,6 +193,40 @@ def test_probes_refuse_what_they_cannot_read(probe: Any) -> None:
 
 
 # Reports ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("width", [4, 4096])
+@pytest.mark.parametrize("probe", [linear_probe, knn_probe])
+def test_features_that_are_all_equal_are_read_at_chance(probe: Any, width: int, value: float) -> None:
+    x, y = np.full((30, width), value, np.float32), np.arange(30) % 3
+    answer = probe(x, y, np.full((9, width), value, np.float32)).predictions
+    assert answer.shape == (9,) and len(np.unique(answer)) == 1
+    odd = np.random.default_rng(0).normal(size=(9, width)).astype(np.float32)  # alive on the test images alone
+    assert probe(x, y, odd).predictions.shape == (9,)
+
+
+@pytest.mark.parametrize("width", [2, 50])
+def test_a_fold_of_one_class_is_left_out_of_the_choice(width: int) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(6, width)).astype(np.float32), np.array([0, 0, 0, 1, 1, 1])
+    one, both = (np.array([0, 1]), np.array([2, 3])), (np.array([0, 1, 3, 4]), np.array([2, 5]))
+    assert linear_probe(x, y, x, [one, both]).validation_accuracy == linear_probe(x, y, x, [both]).validation_accuracy
+    alone = linear_probe(x, y, x, [one])
+    assert alone.validation_accuracy is None and alone.predictions.shape == (6,)
+    assert knn_probe(x, y, x, [one]).predictions.shape == (6,)
+
+
+@pytest.mark.parametrize("kind", ["linear", "knn"])
+def test_copies_under_two_labels_among_four_can_be_read(kind: str, corpus: TinyCorpus) -> None:
+    # Groups {0}, {1, 2}, {3} of the classes 0, 0 1, 1: whichever is held out, one class may be left to fit on.
+    first, second = (np.flatnonzero(corpus.labels[:80] == label)[:2] for label in (0, 1))
+    rows = np.concatenate([first, second])
+    table = corpus.table
+    table.loc[second[0], "group"] = table.loc[first[1], "group"]
+    paired = SimpleNamespace(**vars(corpus), table=table, resized=corpus.resized)
+    for seed in range(6):
+        assert evaluate(Pixels(), paired, tiny_split(corpus), kind, rows, seed=seed)["labels"] == 4
 
 
 def test_the_report_agrees_with_scikit_learn() -> None:

@@ -262,6 +262,11 @@ def test_what_cannot_be_trained_is_refused(phantoms: Corpus, split: Split, tmp_p
         train("simclr", phantoms, dataclasses.replace(split, fingerprint="other"))
     with pytest.raises(CourseError, match="test images"):
         fit(make_method("simclr", image_size=32), phantoms, split, "smoke", labels=split.test)
+    one_class = split.train[phantoms.labels[split.train] == 0]
+    with pytest.raises(CourseError, match=f"all {len(one_class)} labelled images are of one class"):
+        fit(make_method("simclr", image_size=32), phantoms, split, "smoke", labels=one_class)
+    with pytest.raises(CourseError, match="n_classes=4"):
+        fit(make_method("simclr", image_size=32, n_classes=2), phantoms, split, "smoke")
     (tmp_path / "file").write_text("")
     with pytest.raises(CourseError, match="not a folder"):
         train("simclr", phantoms, split, tmp_path / "file")

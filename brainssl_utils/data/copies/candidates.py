@@ -102,11 +102,11 @@ def likeliest_first(pairs: pd.DataFrame) -> pd.DataFrame:
     return pairs.drop_duplicates(["a", "b", "flipped"], ignore_index=True)
 
 
-def hash_pairs(plain: Hashes, mirrored: Hashes) -> pd.DataFrame:
+def hash_pairs(plain: Hashes, mirrored: Hashes, window: int = 2) -> pd.DataFrame:
     """Pair rows whose perceptual hashes, (N,) of the images and of their mirror images, differ by at most 10 of 64 bits.
 
     Sorted neighbourhood (Hernandez & Stolfo 1995): hashes are sorted four times, each time starting from another 16
-    bits, and each is compared with the next two; the cost is that of sorting.
+    bits, and each is compared with the next `window`; the cost is that of sorting.
     """
     hashes = np.concatenate([plain, mirrored])
     row, side = np.tile(np.arange(len(plain)), 2), np.repeat([False, True], len(plain))
@@ -114,7 +114,7 @@ def hash_pairs(plain: Hashes, mirrored: Hashes) -> pd.DataFrame:
     found = []
     for first in range(4):
         order = np.lexsort(np.roll(words, -first, axis=1).T[::-1])  # lexsort's last key decides first
-        for ahead in (1, 2):
+        for ahead in range(1, window + 1):
             i, j = order[:-ahead], order[ahead:]
             apart = np.bitwise_count(hashes[i] ^ hashes[j])
             near = (apart <= _NEAR_BITS) & ~(side[i] & side[j])

@@ -14,7 +14,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from brainssl_utils.data.copies.alignment import aligned_correlation
-from brainssl_utils.data.copies.candidates import perceptual_hashes
+from brainssl_utils.data.copies.candidates import hash_pairs, perceptual_hashes
+from brainssl_utils.data.copies.contrast import contrast_links
 from brainssl_utils.data.copies.linking import Linker, links_table
 from brainssl_utils.data.copies.signatures import Floats, signatures
 from brainssl_utils.data.corpus import Copies
@@ -22,6 +23,7 @@ from brainssl_utils.data.partition import components
 from brainssl_utils.errors import CourseError
 
 SMALLEST_SIDE = 48
+_WIDE = 6  # followers in sorted order of the hashes, where copies of another contrast are looked for
 
 
 def find_groups(
@@ -38,7 +40,8 @@ def find_groups(
         sha256: (N,) content hashes of the files; equal ones are copies without further test.
         threshold: correlation (0..1) of the band-passed pixels after alignment from which two images are copies.
             0.98 is met by nearly all copies and by few neighbouring slices of one patient; 0.90 includes most
-            neighbouring slices.
+            neighbouring slices. Copies with a starkly changed contrast, which fall below, are known by their pixels as they
+            are (see `contrast`).
         keep_links: links from this correlation on are listed as evidence, for `leakage` at lower thresholds.
         neighbours: candidates an image from the index of edge histograms.
 
@@ -55,11 +58,16 @@ def find_groups(
     exact = pd.concat([_same(sha256, "sha256"), _same(same_pixels, "pixels")])
     rows = np.unique(components(n, exact["a"], exact["b"]), return_index=True)[1]
 
-    plain, mirrored = perceptual_hashes(pixels)
     distinct = pixels if len(rows) == n else pixels[rows]  # a copy of 100,000 images takes 0.9 GB
+    plain, mirrored = perceptual_hashes(pixels)
     linker = Linker(signatures(distinct), threshold)
     linker.run(plain[rows], mirrored[rows], neighbours)
     near = linker.compared[linker.compared["value"] >= keep_links]
+    apart = pd.concat([linker.compared, hash_pairs(plain[rows], mirrored[rows], _WIDE)])[
+        ["a", "b", "flipped"]
+    ].drop_duplicates()
+    apart = apart[linker.group[apart["a"]] != linker.group[apart["b"]]]
+    near = pd.concat([near, contrast_links(distinct, linker.signs, apart, threshold)])
     near = near.sort_values("value", ascending=False, kind="stable").drop_duplicates(["a", "b"]).sort_values(["a", "b"])
     near = near.assign(a=rows[near["a"]], b=rows[near["b"]])
 

@@ -1,0 +1,59 @@
+"""Copies whose contrast was changed starkly: bright parts cut off at white, dark ones at black, edges sharpened.
+
+Such a change moves the band of the picture that the search correlates, and a copy scores 0.85 to 0.98 there, no more than
+a neighbouring slice. The pixels as they are, neither aligned nor filtered, still correlate above 0.98, which neighbouring
+slices hardly do: on the study's archives all 86 pairs that only this test links are copies, looked at one by one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from brainssl_utils.data.copies.alignment import aligned_correlation
+from brainssl_utils.data.copies.linking import links_table
+from brainssl_utils.data.copies.signatures import Floats, Signatures
+
+STILL_ALIKE = 0.85
+"""Aligned correlation that a copy keeps under such a change; smooth pictures that agree in outline alone fall below."""
+_CHUNK = 2048  # pairs a step: bounds the float32 copies to some hundred MB
+
+
+def contrast_links(
+    images: npt.NDArray[np.uint8],
+    signs: Signatures,
+    pairs: pd.DataFrame,
+    threshold: float,
+) -> pd.DataFrame:
+    """Link the pairs whose plain correlation reaches `threshold` and whose aligned one reaches `STILL_ALIKE`.
+
+    Args:
+        images: (N, S, S) uint8.
+        signs: the same images reduced.
+        pairs: candidates: a, b (rows), flipped (b is mirrored).
+        threshold: plain correlation, 0..1.
+
+    Returns:
+        links as `links_table` has them, test "plain", value the plain correlation.
+    """
+    a, b, flipped = (pairs[name].to_numpy() for name in ("a", "b", "flipped"))
+    value = np.zeros(len(pairs), np.float32)
+    for start in range(0, len(pairs), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        second = images[b[part]]
+        value[part] = plain_correlation(
+            images[a[part]], np.where(flipped[part, None, None], second[:, :, ::-1], second)
+        )
+    close = value >= threshold
+    a, b, flipped, value = a[close], b[close], flipped[close], value[close]
+    alike = aligned_correlation(signs, a, b, flipped, hopeless=-1.0) >= STILL_ALIKE
+    return links_table(a[alike], b[alike], "plain", value[alike], flipped[alike])
+
+
+def plain_correlation(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> Floats:
+    """Correlation of images (P, S, S) with others, pair by pair, as they are: (P,) float32; 0 for an image of one value."""
+    x, y = (images.astype(np.float32) for images in (first, second))
+    x, y = (z - z.mean(axis=(1, 2), keepdims=True) for z in (x, y))
+    size = np.sqrt((x * x).sum(axis=(1, 2)) * (y * y).sum(axis=(1, 2)))
+    return (x * y).sum(axis=(1, 2)) / np.maximum(size, 1e-6)
