@@ -4,7 +4,7 @@
 
 2451 images to pre-train on, 12, 123 or 1235 labelled ones, 490 test images. "published" is the project's own protocol:
 by slice, and with its share of each class, nearly half of the images glioma, so that accuracies compare with its own.
-"grouped" splits the archives as they are by duplicate group. Every method is pre-trained for as many steps on the same
+"grouped" splits the archives as they are by group of copies. Every method is pre-trained for as many steps on the same
 images and read by a linear probe and nearest neighbours, some of them by fine-tuning too, which averages over a test
 image and views of it (`--test-views 0` takes the image alone). "From scratch" and the baselines (a frozen random encoder,
 nearest neighbours on pixels and, where their weights are on disk, ImageNet features) get the same labels. What is
@@ -28,7 +28,8 @@ import pandas as pd
 from common import profile_of, spread
 from torch import nn
 
-from brainssl_utils.data.corpus import Corpus, load_corpus
+from brainssl_utils.data.corpus import Corpus
+from brainssl_utils.data.loading import load_corpus
 from brainssl_utils.data.reading.sources import SOURCES
 from brainssl_utils.data.splits.draw import grouped_split, paper_split
 from brainssl_utils.data.splits.split import Split
@@ -54,7 +55,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "masked encoder, same views": ("masked_encoder", {"views": "contrastive", "share": (0.25, 0.5)}),
     "pairs (a) from labels": ("twin_network", {"pairs": "labels"}),
     "pairs (b) from views": ("twin_network", {"pairs": "views"}),
-    "pairs (c) views, no twins": ("twin_network", {"pairs": "views_clean"}),
+    "pairs (c) views, no copies": ("twin_network", {"pairs": "views_clean"}),
     "SimCLR": ("simclr", {}),
 }
 SCRATCH, BASELINES = "from scratch", "baselines"
@@ -134,19 +135,21 @@ def differences(results: pd.DataFrame) -> pd.DataFrame:
 
 
 @dataclass(frozen=True)
-class Shelf:
-    """Where the readings after one length of pre-training and one way of fine-tuning lie: a file each.
+class ResultFiles:
+    """Where the readings of one corpus after one length of pre-training and one way of fine-tuning lie: a file each.
 
     A reading is a method's, with so many labels, on one split and seed; `draws` is "" for the split's own draw of labels.
     """
 
     folder: Path
+    corpus: Corpus
     length: str
     tuning: str
 
     def path(self, title: str, split: str, seed: int | str, labels: Sequence[int], draws: str) -> Path:
         length = "untrained" if title in (SCRATCH, BASELINES) else self.length
-        parts = [split, length, self.tuning, "+".join(map(str, labels)), draws, slug(title), f"seed{seed}"]
+        corpus = f"{slug(self.corpus.name)}_{self.corpus.fingerprint[:8]}"
+        parts = [corpus, split, length, self.tuning, "+".join(map(str, labels)), draws, slug(title), f"seed{seed}"]
         return self.folder / ("-".join(filter(None, parts)) + ".csv")
 
     def gather(self, splits: Sequence[str], labels: Sequence[int], draws: str) -> pd.DataFrame:
@@ -196,11 +199,11 @@ def main() -> None:
     )
     tuned = f"{size}px-tuned{arguments.tuning_steps}x{arguments.encoder_rate:g}v{arguments.test_views}"
     tuned += f"-{arguments.augmentation}-smoothed{arguments.label_smoothing:g}"
-    shelf = Shelf(arguments.out / "few_labels", profile.name, tuned)
+    files = ResultFiles(arguments.out / "few_labels", corpus, profile.name, tuned)
     drawings = {"": arguments.labels} | ({f"{arguments.draws}draws": LABELS[:1]} if arguments.draws else {})
     for seed, name in product(arguments.seeds, arguments.splits):
         paths = {
-            (title, draws): shelf.path(title, name, seed, labels, draws)
+            (title, draws): files.path(title, name, seed, labels, draws)
             for title in [*arguments.methods, SCRATCH]
             for draws, labels in drawings.items()
             if title in FINE_TUNED or not draws
@@ -225,7 +228,7 @@ def main() -> None:
                 results.assign(split=name).to_csv(temporary, index=False)
             print(f"{path.stem}: done", flush=True)
     for draws, labels in drawings.items():
-        results = shelf.gather(arguments.splits, labels, draws)
+        results = files.gather(arguments.splits, labels, draws)
         print(f"{draws or 'one draw a seed'}, accuracy in %:\n{table(results).to_string()}\n")
         if not set(FINE_TUNED).isdisjoint(set(results["method"]) - {SCRATCH}):
             print(f"the same labels, points above the network from scratch:\n{differences(results).to_string()}\n")

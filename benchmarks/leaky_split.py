@@ -6,8 +6,8 @@ Notebook 01 asks the question at a length that fits a lesson; this runs it long 
 training images. Supervised networks are trained with and without augmentation, beside nearest neighbours on pixels.
 
 The two splits test different images. So a second table keeps the test images of the random split and changes the
-training images: all of them, without the twins of test images, and without as many others. The last two differ in the
-twins alone. A third looks at the test images that have a twin among the labelled images, the only ones that can gain.
+training images: all of them, without the copies of test images, and without as many others. The last two differ in the
+copies alone. A third looks at the test images that have a copy among the labelled images, the only ones that can gain.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import pandas as pd
 import torch
 from common import profile_of, spread
 
-from brainssl_utils.data.corpus import load_corpus
+from brainssl_utils.data.loading import load_corpus
 from brainssl_utils.data.splits.draw import grouped_split, paper_split
 from brainssl_utils.data.splits.split import Split
 from brainssl_utils.evaluation.protocol import pixel_knn
@@ -55,14 +55,14 @@ def main() -> None:
     corpus = load_corpus(arguments.data)
     profile = profile_of(arguments.steps, arguments.image_size)
     group = corpus.table["group"].to_numpy()
-    between, within, twins = [], [], []
+    between, within, by_copy = [], [], []
     for seed in range(arguments.seeds):
         random, grouped = paper_split(corpus, seed), grouped_split(corpus, seed)
         leaks = np.isin(group[random.train], group[random.test])
         others = np.random.default_rng(seed).permutation(np.flatnonzero(~leaks))[: leaks.sum()]
         parts = {
             "all labels": random.train,
-            "twins removed": random.train[~leaks],
+            "copies removed": random.train[~leaks],
             "as many others removed": np.delete(random.train, others),
         }
         seen = np.isin(group[random.test], group[random.train])
@@ -72,20 +72,20 @@ def main() -> None:
                 answers = right_answers(corpus, split, learner, split.train, profile, seed, arguments.out, "all")
                 between.append({**row, "split": split.name, "accuracy": np.mean(answers)})
                 if split is random and LEARNERS[learner]:
-                    for side, mask in (("with a twin", seen), ("without", ~seen)):
-                        twins.append({**row, "test images": side, "accuracy": answers[mask].mean(), "n": mask.sum()})
+                    for side, mask in (("with a copy", seen), ("without", ~seen)):
+                        by_copy.append({**row, "test images": side, "accuracy": answers[mask].mean(), "n": mask.sum()})
             for name, labels in parts.items():
                 tag = name.replace(" ", "_").replace("all_labels", "all")
                 answers = right_answers(corpus, random, learner, labels, profile, seed, arguments.out, tag)
                 within.append({**row, "labels": name, "n labels": len(labels), "accuracy": np.mean(answers)})
             print(f"seed {seed}, {learner}: done", flush=True)
     show("Random split (as published) and grouped split", pd.DataFrame(between), "split", ("as published", "grouped"))
-    pair = ("as many others removed", "twins removed")
+    pair = ("as many others removed", "copies removed")
     show("The random split's test images, other labels", pd.DataFrame(within), "labels", pair)
-    show("The random split's models, by test image", pd.DataFrame(twins), "test images", ("with a twin", "without"))
+    show("The random split's models, by test image", pd.DataFrame(by_copy), "test images", ("with a copy", "without"))
     print(
         pd.DataFrame(within).groupby("labels")["n labels"].mean(),
-        pd.DataFrame(twins).groupby("test images")["n"].mean(),
+        pd.DataFrame(by_copy).groupby("test images")["n"].mean(),
     )
 
 

@@ -4,9 +4,8 @@
 
 The plain loop opens each file of the zips, converts it to grey and resizes it to 96 x 96 on one thread; it computes
 neither hashes nor groups. "read and decode" is this project's share of the same work (with SHA-256), "first load" adds
-the writing of the cache, "search for copies" what the first use of `Corpus.table` costs (perceptual hashes and groups; a
-cached load is part of it), "cached load" has the table too. "libjpeg alone" decodes files that are already in memory, at
-the scale the project uses and on as many threads, and does nothing else: the limit for reading.
+the writing of the cache, "search for copies" what the first use of `Corpus.table` costs after a first load (perceptual
+hashes and groups), "cached load" has the table too.
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from brainssl_utils.data.corpus import Corpus, load_corpus
+from brainssl_utils.data.corpus import Corpus
+from brainssl_utils.data.loading import load_corpus
 from brainssl_utils.data.phantoms.write import write_phantoms
 from brainssl_utils.data.reading.archives import expand, scan
 from brainssl_utils.data.reading.gather import gather
@@ -50,28 +49,7 @@ def read_and_decode(data: Path, threads: int) -> int:
     """Listing, reading, decoding and hashing, without groups and cache."""
     listing = scan(data)
     expand(listing)
-    return len(ingest(listing, gather(listing), [96], threads, False, [])[1])
-
-
-def libjpeg_alone(files: list[bytes], threads: int) -> int:
-    """Decode JPEGs in memory to grey at the project's reduced scale, nothing else."""
-
-    def decode(data: bytes) -> None:
-        image = Image.open(io.BytesIO(data))
-        image.draft("L", (192, 192))
-        image.load()
-
-    with ThreadPoolExecutor(threads) as pool:
-        return sum(1 for _ in pool.map(decode, files, chunksize=32))
-
-
-def zipped_files(data: Path) -> list[bytes]:
-    """The content of every file in the zips."""
-    files = []
-    for path in sorted(data.rglob("*.zip")):
-        with zipfile.ZipFile(path) as archive:
-            files += [archive.read(info) for info in archive.infolist() if not info.is_dir()]
-    return files
+    return len(ingest(listing, gather(listing), 96, threads, False, [])[1])
 
 
 def zipped_phantoms(folder: Path) -> Path:
@@ -106,28 +84,34 @@ def main() -> None:
     print(text)
 
 
+def one_round(data: Path, threads: int, cache: str) -> dict[str, tuple[float, int]]:
+    """Seconds and number of images of each variant, the cache being empty at first."""
+    corpora: list[Corpus] = []
+
+    def load() -> Corpus:
+        corpora.append(load_corpus(data, cache_dir=cache, progress=False, threads=threads))
+        return corpora[-1]
+
+    return {
+        "plain loop": seconds(lambda: plain_loop(data)),
+        "read and decode": seconds(lambda: read_and_decode(data, threads)),
+        "first load": seconds(lambda: len(load())),
+        "search for copies": seconds(lambda: len(corpora[0].table)),
+        "cached load": seconds(lambda: len(load().table)),
+    }
+
+
 def measure(data: Path, threads: int, repeats: int) -> str:
     """The table, in Markdown."""
-    names = ("plain loop", "libjpeg alone", "read and decode", "first load", "search for copies", "cached load")
-    times: dict[str, list[float]] = {name: [] for name in names}
-    files = zipped_files(data)
+    times: dict[str, list[float]] = {}
+    counts: set[int] = set()
     for _ in range(repeats):
         with tempfile.TemporaryDirectory() as cache:
-
-            def load(cache: str = cache) -> Corpus:
-                return load_corpus(data, cache_dir=cache, progress=False, threads=threads)
-
-            turns = (
-                lambda: plain_loop(data), lambda: libjpeg_alone(files, threads), lambda: read_and_decode(data, threads),
-                lambda: len(load()), lambda: len(load().table), lambda: len(load().table),
-            )  # fmt: skip
-            counts = set()
-            for name, work in zip(times, turns):
-                spent, count = seconds(work)
-                times[name].append(spent)
+            for name, (spent, count) in one_round(data, threads, cache).items():
+                times.setdefault(name, []).append(spent)
                 counts.add(count)
-            if len(counts) > 1:
-                raise SystemExit(f"the variants do not load the same files: {counts}")
+    if len(counts) > 1:
+        raise SystemExit(f"the variants do not load the same files: {counts}")
     plain = times["plain loop"]
     lines = [
         "# Loading",

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from brainssl_utils.compute import hardware
-from brainssl_utils.data.corpus import load_corpus
+from brainssl_utils.data.loading import load_corpus
 from brainssl_utils.data.splits.draw import grouped_split
 from brainssl_utils.files import atomic_path
 from brainssl_utils.intervals import t_interval

@@ -118,7 +118,8 @@ class Clock:
 
 def many(data: str, times: int) -> tuple[Any, Any]:
     """The corpus `times` over, with a random split; copies of rows count as images of their own."""
-    from brainssl_utils.data.corpus import Copies, load_corpus
+    from brainssl_utils.data.corpus import Copies
+    from brainssl_utils.data.loading import load_corpus
     from brainssl_utils.data.splits.draw import paper_split
 
     corpus = load_corpus(data, progress=False)

@@ -17,7 +17,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Corpus": "brainssl_utils.data.corpus",
-    "load_corpus": "brainssl_utils.data.corpus",
+    "load_corpus": "brainssl_utils.data.loading",
     "Split": "brainssl_utils.data.splits.split",
     "paper_split": "brainssl_utils.data.splits.draw",
     "grouped_split": "brainssl_utils.data.splits.draw",
@@ -50,7 +50,8 @@ _MODULES = {
 __all__ = [*_HOMES, *_MODULES, "__version__"]
 
 if TYPE_CHECKING:
-    from brainssl_utils.data.corpus import Corpus, load_corpus
+    from brainssl_utils.data.corpus import Corpus
+    from brainssl_utils.data.loading import load_corpus
     from brainssl_utils.data.splits.draw import grouped_split, paper_split, patient_split
     from brainssl_utils.data.splits.leakage import leakage
     from brainssl_utils.data.splits.split import Split

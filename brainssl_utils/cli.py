@@ -85,43 +85,41 @@ def prepare(
     size: Annotated[int, typer.Option(help="Side of the square images, pixels.")] = 96,
     seed: Seed = 0,
 ) -> None:
-    """Read, merge and cache the images; report problems, duplicates and what they do to a split."""
+    """Read, merge and cache the images; report problems, copies and what they do to a split."""
     if size < 8:
         raise CourseError(f"--size {size}: at least 8 pixels are needed; the course uses 96.")
     from brainssl_utils.settings import check_seed
 
     check_seed(seed)
     from brainssl_utils.data.conflicts import overlap_table
-    from brainssl_utils.data.corpus import load_corpus
+    from brainssl_utils.data.loading import load_corpus
     from brainssl_utils.data.splits.draw import grouped_split, paper_split
     from brainssl_utils.data.splits.leakage import leakage
 
     corpus = load_corpus(data, image_size=size)
     groups = corpus.table["group"].nunique()
-    typer.echo(f"{corpus.name}: {len(corpus)} images in {groups} groups of duplicates, {size} x {size} pixels.")
+    typer.echo(f"{corpus.name}: {len(corpus)} images in {groups} groups of copies, {size} x {size} pixels.")
     _show("Images by class and source", corpus.summary())
     if len(corpus.problems):
         _show(f"Problems ({len(corpus.problems)})", corpus.problems, index=False)
     else:
         typer.echo("\nProblems: none")
-    _show("Images of a source that have a twin, by where the twin is", overlap_table(corpus))
+    _show("Images of a source that have a copy, by where the copy is", overlap_table(corpus))
     for make in (paper_split, grouped_split):
         split = make(corpus, seed=seed)
         sizes = f"{len(split.train)} labelled, {len(split.unlabeled)} unlabelled, {len(split.test)} test"
-        _show(f"Split {split.name} ({sizes}): test images with a twin", leakage(corpus, split), index=False)
+        _show(f"Split {split.name} ({sizes}): test images with a copy", leakage(corpus, split), index=False)
 
 
 @app.command()
 def train(
-    method: Annotated[
-        str, typer.Argument(help="For instance supervised, simclr, barlow_twins, nnclr, proposed_model.")
-    ],
+    method: Annotated[str, typer.Argument(help="A method by name, such as simclr; a wrong name lists them all.")],
     data: Data = "phantoms",
     profile: Profile = "quick",
     seed: Seed = 0,
     out: Annotated[Path, typer.Option(help="Folder for the record and the checkpoint.")] = Path("runs/train"),
     protocol: Annotated[str, typer.Option(help="published (each row as in the study) or fair (one for all).")] = "fair",
-    split: Annotated[str, typer.Option(help="grouped (duplicates kept together) or published (as in the study).")] = (
+    split: Annotated[str, typer.Option(help="grouped (copies kept together) or published (as in the study).")] = (
         "grouped"
     ),
     epochs: Annotated[
@@ -139,7 +137,7 @@ def train(
         check_number("--epochs", epochs, at_least=1, whole=True)
     make_split = _splitter(split)
     check_writable(out)
-    from brainssl_utils.data.corpus import load_corpus
+    from brainssl_utils.data.loading import load_corpus
     from brainssl_utils.methods import make_method
     from brainssl_utils.training.trainer import fit
 
@@ -220,7 +218,7 @@ def embed(
 
     use.check_ending(out)  # before the images are read
     found = use.find_run(run, name)
-    from brainssl_utils.data.corpus import load_corpus
+    from brainssl_utils.data.loading import load_corpus
 
     corpus = load_corpus(data, image_size=use.stored_size(found.record))
     if note := use.other_classes(found.record, corpus):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import inspect
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -91,13 +92,21 @@ class PaperEncoder(Encoder):
     16, 32 and 64 filters; (B, 1, S, S) -> (B, 64 * (S/8)^2), 9216 features at 96 pixels. ReLU follows each convolution;
     where pooling comes next it is done first, which gives the same numbers (both are monotone) from a quarter of the work.
 
+    Args:
+        image_size: side of the images, pixels.
+        widths: filters of each stage.
+        dense_widths: fully connected layers after the flattening, each with ReLU; the study sends its features through
+            three, of widths it does not give. () leaves the features flat.
+
     Raises:
         CourseError: the image size is no multiple of 8 (of 2 for each of `widths`), or a width is not a whole number from 1.
     """
 
     name = "paper"
 
-    def __init__(self, image_size: int = 96, widths: Sequence[int] = (16, 32, 64)) -> None:
+    def __init__(
+        self, image_size: int = 96, widths: Sequence[int] = (16, 32, 64), dense_widths: Sequence[int] = ()
+    ) -> None:
         super().__init__()
         check_widths(widths, least=1)
         self.image_size = image_size
@@ -112,10 +121,15 @@ class PaperEncoder(Encoder):
         self.out_dim = widths[-1] * side**2
         if tuple(widths) != (16, 32, 64):
             self.settings = {"encoder_arguments": {"widths": [int(width) for width in widths]}}
+        self.dense = nn.Sequential()
+        if dense_widths:
+            self.dense = dense(self.out_dim, dense_widths, last_relu=True)
+            self.out_dim = dense_widths[-1]
+            self.name = f"paper+{'-'.join(map(str, dense_widths))}"
         initialise(self)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.maps(images).flatten(1)
+        return self.dense(self.maps(images).flatten(1))
 
 
 class ReferenceEncoder(Encoder):
@@ -274,21 +288,25 @@ def make_encoder(encoder: Any, image_size: int = 96, arguments: Mapping[str, Any
     """Return an encoder, freshly initialised.
 
     Args:
-        encoder: "paper" or "reference"; or one of the user's own (see `OwnEncoder`): a network, a class or function that
-            makes one, a `functools.partial` of that, or its path "package.module:Name". A class or function that has a
-            parameter `image_size` is given it.
+        encoder: "paper", "reference", or "paper+256-128-64": the paper's with dense layers of these widths behind it; or
+            one of the user's own (see `OwnEncoder`): a network, a class or function that makes one, a `functools.partial`
+            of that, or its path "package.module:Name". What has a parameter `image_size` is given it.
         image_size: side of the images it takes, pixels.
         arguments: keyword arguments it is made with.
 
     Raises:
         CourseError: no encoder has that name, it cannot be made, or it does not take images of that size.
     """
+    base, _, widths = encoder.partition("+") if isinstance(encoder, str) else ("", "", "")
+    if base == "paper" and re.fullmatch(r"[0-9]+(-[0-9]+)*", widths):
+        dense_widths = tuple(map(int, widths.split("-")))
+        return PaperEncoder(image_size, dense_widths=dense_widths, **(arguments or {}))
     if isinstance(encoder, str) and encoder in ENCODERS:
         return ENCODERS[encoder](image_size, **(arguments or {}))
     if encoder is None or (isinstance(encoder, str) and ":" not in encoder):
         raise CourseError(
-            f"unknown encoder {encoder!r}. Choose one of: {', '.join(ENCODERS)}; or give one of your own: a network, or "
-            "'package.module:Class'."
+            f"unknown encoder {encoder!r}. Choose one of: {', '.join(ENCODERS)}, or paper+256-128-64; or give one of your "
+            "own: a network, or 'package.module:Class'."
         )
     if isinstance(encoder, Encoder) and _is_ready(encoder):
         return encoder

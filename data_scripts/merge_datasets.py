@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from brainssl_utils.data.corpus import Corpus, load_corpus
+from brainssl_utils.data.corpus import Corpus
+from brainssl_utils.data.loading import load_corpus
 from brainssl_utils.errors import CourseError, exit_code
 from brainssl_utils.files import atomic_path
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from brainssl_utils.data.corpus import Corpus, load_corpus
+from brainssl_utils.data.corpus import Corpus
+from brainssl_utils.data.loading import load_corpus
 
 
 @pytest.fixture(scope="session")

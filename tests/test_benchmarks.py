@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from brainssl_utils.data.corpus import load_corpus
+from brainssl_utils.data.loading import load_corpus
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -118,6 +119,21 @@ def test_few_labels_repeats_no_reading_and_adds_methods_to_what_is_there(
     assert second.count(": done") == 1, "pairs from views are not fine-tuned, from scratch was read before"
     assert "masked encoder + contrast" in second and "pairs (b) from views" in second
     assert ": done" not in run("masked encoder + contrast", "pairs (b) from views")
+
+
+def test_few_labels_of_two_corpora_never_share_a_file(tmp_path: Path) -> None:
+    whole = load_corpus("phantoms:240", progress=False)
+    part = whole.subset(np.arange(200))
+    assert whole.name == part.name, "the fingerprint alone tells them apart"
+    paths = set()
+    for corpus in (whole, part, replace(whole, name="another name")):
+        files = few_labels.ResultFiles(tmp_path, corpus, "short", "tuned")
+        path = files.path("SimCLR", "grouped", 0, [12], "")
+        assert corpus.fingerprint[:8] in path.name
+        paths.add(path)
+        path.write_text(f"method,accuracy\n{len(paths)},0.5\n")
+        assert files.gather(["grouped"], [12], "")["method"].tolist() == [len(paths)]
+    assert len(paths) == 3
 
 
 def test_a_run_is_split_into_start_up_imports_and_work(tmp_path: Path) -> None:

@@ -138,10 +138,10 @@ def test_student_copy_has_exercises_but_no_solutions_and_overwrites_nothing(tmp_
     assert_one_error(capsys, "already holds 01_first.ipynb")
 
 
-def test_data_prepare_prints_summary_problems_duplicates_and_leakage(capsys):
+def test_data_prepare_prints_summary_problems_copies_and_leakage(capsys):
     assert run("data", "prepare", "phantoms:240") == 0
     output = capsys.readouterr().out
-    for words in ("images in", "Images by class and source", "glioma", "Problems", "have a twin"):
+    for words in ("images in", "Images by class and source", "glioma", "Problems", "have a copy"):
         assert words in output
     assert "Split as published" in output and "Split grouped" in output and "threshold" in output
 

@@ -88,7 +88,7 @@ def test_all_features_dead_scores_nothing_and_a_collapse_scores_chance() -> None
 def test_of_equal_correlations_the_first_feature_wins(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "BLOCK_ENTRIES", block)
     h, _ = two_views(16, 6, seed=0)
-    h = (h > 0).float()  # few distinct columns would do; make exact twins
+    h = (h > 0).float()  # few distinct columns would do; make exact copies
     h = torch.cat([h, h[:, :3]], dim=1)
     expected = sum(2 * int(not any(torch.equal(h[:, i], h[:, k]) for k in range(i))) for i in range(h.shape[1]))
     assert metrics.correlation_accuracy(h, h) == pytest.approx(expected / (2 * h.shape[1]))

@@ -119,3 +119,16 @@ def test_a_head_or_an_encoder_without_layers_is_refused_and_a_linear_classifier_
 def test_numbers_of_numpy_are_sizes_too() -> None:
     assert make_encoder("paper", np.int64(32)).out_dim == 1024
     assert ProjectionHead(np.int64(20), [np.int32(8)]).out_dim == 8
+
+
+def test_dense_layers_follow_the_papers_encoder_by_name() -> None:
+    encoder = make_encoder("paper+256-128-64", 32)
+    assert encoder.name == "paper+256-128-64" and encoder.out_dim == 64
+    assert [layer.out_features for layer in encoder.dense if isinstance(layer, torch.nn.Linear)] == [256, 128, 64]
+    images = torch.rand(3, 1, 32, 32)
+    flat = make_encoder("paper", 32)
+    flat.features.load_state_dict(encoder.features.state_dict())
+    assert torch.equal(encoder(images), encoder.dense(flat(images))) and (encoder(images) >= 0).all()
+    for name in ("paper+", "paper+a", "paper+64-", "reference+64", "paper+0"):
+        with pytest.raises(CourseError):
+            make_encoder(name, 32)

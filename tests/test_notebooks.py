@@ -120,7 +120,7 @@ def test_smoke_run_executes_every_notebook(tmp_path_factory):
     assert listed == {file.name for file in (out / "records").glob("*.json")}
     assert list((out / "figures").iterdir())
     for made in records.read_records(out):
-        leaks = {row["threshold"]: row["with_twin"] for row in made["leakage"] if row["part"] == "either"}
+        leaks = {row["threshold"]: row["with_copy"] for row in made["leakage"] if row["part"] == "either"}
         if made["split"] == "grouped":
             assert leaks[0.98] == 0, f"{made['name']}: {leaks[0.98]} test images have a copy among those seen"
 

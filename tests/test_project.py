@@ -23,13 +23,11 @@ from rattler import MatchSpec
 
 ROOT = Path(__file__).parents[1]
 CONDA_NAMES = {"pytorch": "torch"}  # conda's name: PyPI's name
-HEAVY = "torch torchvision pytorch_lightning lightly sklearn faiss imagehash nilearn h5py matplotlib seaborn pandas"
+HEAVY = "torch torchvision pytorch_lightning lightly sklearn faiss nilearn h5py matplotlib seaborn pandas"
 # Requirements that no line of ours imports, and why they are there nevertheless.
 NOT_IMPORTED = {
-    "imagehash": "the tests hold our perceptual hashes to its own",
     "jupyterlab": "`make lab` starts it",
     "nbclient": "papermill hands `on_cell_start` and `coalesce_streams` on to it",
-    "nbconvert": "makes the student's copy",
     "pyarrow": "pandas reads and writes Parquet with it",
 }
 
@@ -124,9 +122,11 @@ def test_import_is_silent_light_and_opens_no_connection():
 
 def test_every_lazy_name_resolves():
     import brainssl_utils
+    from brainssl_utils import evaluation
 
-    for name in brainssl_utils.__all__:
-        assert getattr(brainssl_utils, name) is not None
+    for package in (brainssl_utils, evaluation):
+        for name in package.__all__:
+            assert getattr(package, name) is not None
     with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
         brainssl_utils.nonsense  # noqa: B018
 

@@ -1,36 +1,29 @@
-"""What duplicate groups say about a collection: labels that contradict each other, sources that share pictures."""
+"""What groups of copies say about a collection: labels that contradict each other, sources that share pictures."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
 
-from brainssl_utils.data.partition import majority_label, mixed_units, number_by_first
-from brainssl_utils.errors import CourseError
-
-if TYPE_CHECKING:
-    from brainssl_utils.data.corpus import Corpus
-
-POLICIES = ("keep", "drop", "majority")
+from brainssl_utils.checks import check_choice
+from brainssl_utils.data.corpus import Corpus
 
 
 def label_conflicts(corpus: Corpus) -> pd.DataFrame:
-    """List the duplicate groups whose members carry different labels.
+    """List the groups of copies whose members carry different labels.
 
     Returns:
         one row a group: group, rows (list of row numbers, for showing the pictures), ids, labels (class names), all
         three in the same order; sorted by group.
     """
     table = corpus.table
-    mixed = table.groupby("group")["label"].transform("nunique") > 1
+    mixed = table["label"].where(table["label"] >= 0).groupby(table["group"]).transform("nunique") > 1
     members = table.assign(rows=np.arange(len(table)))[mixed].groupby("group")
     columns = {"rows": "rows", "id": "ids", "class_name": "labels"}
     return members[list(columns)].agg(list).rename(columns=columns).reset_index()
 
 
-def resolve_conflicts(corpus: Corpus, policy: Literal["keep", "drop", "majority"] | str = "keep") -> Corpus:
+def resolve_conflicts(corpus: Corpus, policy: str = "keep") -> Corpus:
     """Settle label conflicts by removing rows; labels are never rewritten.
 
     Args:
@@ -45,31 +38,27 @@ def resolve_conflicts(corpus: Corpus, policy: Literal["keep", "drop", "majority"
     Raises:
         CourseError: another policy.
     """
-    if policy not in POLICIES:
-        raise CourseError(f"policy={policy!r}: choose one of {', '.join(POLICIES)}.")
-    units = number_by_first(corpus.table["group"].to_numpy())
-    labels = np.asarray(corpus.labels, dtype=np.int64)
-    mixed = mixed_units(units, labels)
+    check_choice("policy", policy, ("keep", "drop", "majority"))
+    table = corpus.table
+    labelled = table[table["label"] >= 0]
+    votes = pd.crosstab(labelled["group"], labelled["label"])
+    mixed = (votes > 0).sum(axis=1) > 1
     if policy == "keep" or not mixed.any():
         return corpus
-    stays = ~mixed[units]
-    if policy == "majority":
-        votes = np.zeros((len(mixed), int(labels.max()) + 1), dtype=np.int64)
-        np.add.at(votes, (units, labels), 1)
-        tied = (votes == votes.max(axis=1, keepdims=True)).sum(axis=1) > 1
-        stays |= (labels == majority_label(units, labels)[units]) & ~tied[units]
+    if policy == "drop":
+        stays = ~table["group"].isin(mixed.index[mixed])
+    else:
+        tied = votes.eq(votes.max(axis=1), axis=0).sum(axis=1) > 1
+        stays = (table["label"] == table["group"].map(votes.idxmax(axis=1)[~tied])) | (table["label"] < 0)
     return corpus.subset(np.flatnonzero(stays))
 
 
 def overlap_table(corpus: Corpus) -> pd.DataFrame:
-    """Count, for each source (row), its images that have a twin in each source (column).
+    """Count, for each source (row), its images that have a copy in each source (column).
 
-    A twin is another image of the same duplicate group; on the diagonal, another one of the same source. The table is
-    not symmetric: one picture may have two copies in one source and one in the other.
+    A copy is another image of the same group; on the diagonal, another one of the same source. The table is not
+    symmetric: one picture may have two copies in one source and one in the other.
     """
-    table = corpus.table
-    counts = pd.crosstab(table["group"], table["source"])
-    sources = list(counts.columns)
-    others = counts.to_numpy()[:, None, :] - np.eye(len(sources), dtype=np.int64)
-    shared = (counts.to_numpy()[:, :, None] * (others > 0)).sum(axis=0)
-    return pd.DataFrame(shared, index=pd.Index(sources, name="images of"), columns=pd.Index(sources, name="twin in"))
+    counts = pd.crosstab(corpus.table["group"], corpus.table["source"])
+    shared = counts.T.dot((counts > 0).astype(int)) - np.diag((counts == 1).sum())  # no image is a copy of itself
+    return shared.rename_axis(index="images of", columns="copy in")

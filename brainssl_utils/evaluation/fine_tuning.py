@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -92,6 +92,17 @@ class FineTuning:
         if self.test_views and self.augmentation == "none":
             raise CourseError(f"test_views is {self.test_views} with augmentation 'none': there are no views to draw.")
 
+    def changed(self, **changes: Any) -> FineTuning:
+        """The same settings with some fields changed.
+
+        Raises:
+            CourseError: no field has that name, or a value cannot work.
+        """
+        names = [field.name for field in fields(self)]
+        if unknown := sorted(set(changes) - set(names)):
+            raise CourseError(f"fine-tuning has no setting {', '.join(unknown)}. It has: {', '.join(names)}.")
+        return replace(self, **changes)
+
     @property
     def unfreeze_step(self) -> int:
         """Steps for which the encoder stays frozen; `steps` if for all."""
@@ -167,6 +178,7 @@ def fine_tune(
     settings: FineTuning = FineTuning(),
     validation: Rows | None = None,
     image_size: int | None = None,
+    **changes: Any,
 ) -> FineTuned:
     """Replace the head of a pre-trained model and train on the labelled rows; score the test images once.
 
@@ -180,10 +192,13 @@ def fine_tune(
         settings: how to train.
         validation: rows on which the best of the settings' `checks` is chosen; without them the last step is kept.
         image_size: as in `FeatureBank`.
+        **changes: fields of `settings` to change, as in steps=300.
 
     Raises:
-        CourseError: rows that overlap, are of one class alone or are test images; an encoder that has diverged.
+        CourseError: rows that overlap, are of one class alone or are test images; an encoder that has diverged; a setting
+            that is none or cannot work.
     """
+    settings = settings.changed(**changes)
     labels = np.asarray(labels, np.int64)
     held_out = np.asarray([] if validation is None else validation, np.int64)
     _check_labelled(corpus, split, labels, held_out)

@@ -105,7 +105,7 @@ def stratified_folds(y: Labels, seed: int = 0, n: int = 5, groups: Array | None 
         y: class codes.
         seed: of the draw.
         n: number of pairs, lowered to what the rarest class allows. From 500 labels on, the first pair is enough.
-        groups: duplicate groups; none is on both sides, or copies would make close memory look like the best choice.
+        groups: groups of copies; none is on both sides, or copies would make close memory look like the best choice.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 

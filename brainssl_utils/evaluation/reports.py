@@ -26,8 +26,8 @@ def test_report(y_true: npt.ArrayLike, y_pred: npt.ArrayLike, classes: Sequence[
     Returns:
         dict of n, correct, accuracy, ci95 ([low, high], Wilson), balanced_accuracy (mean recall of the classes that
         occur), macro_f1 (mean over classes that occur or were predicted), recall (by class name; None where the class
-        does not occur), confusion (rows: truth, columns: prediction) and predictions (the codes of `y_pred`, with which
-        models scored on the same images are compared by pairs). All shares in 0..1.
+        does not occur), confusion (rows: truth, columns: prediction), truth and predictions (the codes of `y_true` and
+        `y_pred`, with which `comparison` pairs models scored on the same images). All shares in 0..1.
 
     Raises:
         CourseError: no predictions, lengths that differ, or a code that is no class.
@@ -56,6 +56,7 @@ def test_report(y_true: npt.ArrayLike, y_pred: npt.ArrayLike, classes: Sequence[
         "macro_f1": float(f1_score(truth, answer, average="macro")),
         "recall": {name: recall.get(name) for name in classes},
         "confusion": confusion_matrix(truth, answer, labels=range(len(classes))).tolist(),
+        "truth": truth.tolist(),
         "predictions": answer.tolist(),
     }
 

@@ -1,4 +1,4 @@
-"""Checkers of notebook 01: twins by hash, a split repaired, patients kept apart."""
+"""Checkers of notebook 01: copies by hash, a split repaired, patients kept apart."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TOLERANCE = 0.10  # of the images: how far the test part's size may lie from wh
 
 
 @checker
-def check_hash_twins(function: Callable[..., Any]) -> str:
+def check_hash_copies(function: Callable[..., Any]) -> str:
     """Check `function(hashes, k)`: all pairs (i, j), i < j, of (N,) uint64 hashes that differ in at most `k` of 64 bits."""
     rng = np.random.default_rng(3)
     hashes = rng.integers(0, 2**64, 40, dtype=np.uint64)
@@ -40,8 +40,8 @@ def check_hash_twins(function: Callable[..., Any]) -> str:
         if extra := sorted(found - wanted):
             i, j = extra[0]
             apart = _apart(hashes[i], hashes[j])
-            raise Wrong(f"with k={k}, the pair {extra[0]} is not a twin: its hashes differ in {apart} bits")
-    return "every planted twin is found, at 0, 1, 4 and 5 bits, and nothing else"
+            raise Wrong(f"with k={k}, the pair {extra[0]} is not a copy: its hashes differ in {apart} bits")
+    return "every planted copy is found, at 0, 1, 4 and 5 bits, and nothing else"
 
 
 @checker
@@ -60,9 +60,9 @@ def check_repaired_split(function: Callable[..., Any], corpus: Corpus, split: Sp
     repaired = replace(split, train=after["train"], unlabeled=after["unlabeled"], test=after["test"])
     shares = [_leak(corpus, version) for version in (split, repaired)]
     if shares[1] > 0:
-        raise Wrong(f"leakage still finds a twin of {100 * shares[1]:.0f} % of the test images")
+        raise Wrong(f"leakage still finds a copy of {100 * shares[1]:.0f} % of the test images")
     sizes = ", ".join(f"{part} {len(before[part])} -> {len(after[part])}" for part in _PARTS)
-    return f"test images with a twin: {100 * shares[0]:.0f} % before, {100 * shares[1]:.0f} % after ({sizes})"
+    return f"test images with a copy: {100 * shares[0]:.0f} % before, {100 * shares[1]:.0f} % after ({sizes})"
 
 
 @checker

@@ -140,7 +140,12 @@ class Method(pl.LightningModule):
             "contrastive views", "section 2.2.1: crop and blur; section 3: flip", "flip, crop, jitter 0.5", "views"
         ),
         Setting("classifier's views", "not given", "flip, crop, jitter 0.2", "classifier_views"),
-        Setting("encoder", "3 x [2 conv 3x3 + pool], 16-32-64", "4 conv 3x3 stride 2, 128, dense 128", "encoder"),
+        Setting(
+            "encoder",
+            "3 x [2 conv 3x3 + pool], 16-32-64, three dense layers",
+            "4 conv 3x3 stride 2, 128, dense 128",
+            "encoder",
+        ),
     )
 
     def __init_subclass__(cls, **keywords: Any) -> None:

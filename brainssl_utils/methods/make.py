@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from brainssl_utils.checks import check_choice
 from brainssl_utils.errors import CourseError
 from brainssl_utils.methods.base import METHODS, VIEWS, Method
 from brainssl_utils.networks import OwnEncoder, make_encoder
@@ -35,8 +34,9 @@ def make_method(
     Raises:
         CourseError: no such method, protocol or setting, or a setting that cannot work.
     """
-    check_choice("method", name, METHODS)
-    check_choice("protocol", protocol, PROTOCOLS)
+    _check_method(name)
+    if protocol not in PROTOCOLS:
+        raise CourseError(f"unknown protocol '{protocol}'. Choose one of: {', '.join(PROTOCOLS)}.")
     settings = FAIR if protocol == "fair" else METHODS[name].published
     if settings is None:
         raise CourseError(f"no study has a row of {METHODS[name].title}: use protocol 'fair'.")
@@ -77,7 +77,7 @@ def rebuild(record: dict[str, Any], encoder: Any = None) -> Method:
             names cannot be imported or made.
     """
     config = dict(record["config"])
-    check_choice("method", record["method"], METHODS)
+    _check_method(record["method"])
     size, _, _ = config.pop("image_size"), config.pop("features"), config.pop("encoder_code", None)
     if encoder is not None:
         config = {**config, "encoder": encoder, "encoder_arguments": {}}
@@ -113,6 +113,11 @@ def _find(name: str) -> type[Method] | None:
 
 def _bare(name: str) -> str:
     return "".join(filter(str.isalnum, name)).lower()
+
+
+def _check_method(name: str) -> None:
+    if name not in METHODS:
+        raise CourseError(f"unknown method '{name}'. Choose one of: {', '.join(sorted(METHODS))}.")
 
 
 def _check_settings(name: str, settings: dict[str, Any]) -> None:

@@ -21,7 +21,8 @@ class ProposedModel(SimCLR):
     """
 
     name, title, colour, lesson = "proposed_model", "Proposed model", "#D55E00", "07_proposed_model"
-    published = {"encoder": "paper", "views": "paper", "classifier_views": "paper"}
+    # Section 2.2.4 has three dense layers in the encoder and gives no widths: the projection head's are taken.
+    published = {"encoder": "paper+256-128-64", "views": "paper", "classifier_views": "paper"}
 
     def __init__(self, encoder: nn.Module, **settings: Any) -> None:
         super().__init__(encoder, **{"joint": True, "classifier_widths": (256, 128), "head_relu": True, **settings})

@@ -23,7 +23,7 @@ class Supervised(Method):
     """
 
     name, title, colour, lesson = "supervised", "Supervised", "#000000", "07_proposed_model"
-    published = {"encoder": "paper", "classifier_views": "paper", "classifier_widths": (256, 128)}
+    published = {"encoder": "paper+256-128-64", "classifier_views": "paper", "classifier_widths": (256, 128)}
     uses_unlabeled = False
     two_views = False
     SETTINGS = (Setting("classifier", "dense 256-128-4", "one linear layer", "classifier_widths"),)

@@ -345,7 +345,9 @@ def _is_shorter(record: dict[str, Any], training: Training) -> bool:
 
 def _start(training: Training, files: RunFiles, say: Callable[[str], None]) -> Path | None:
     """The checkpoint to go on from: this training's own, interrupted, or that of a finished one with fewer epochs."""
-    if read_checkpoint(files.checkpoint, training.key) is not None:
+    interrupted = read_checkpoint(files.checkpoint, training.key)
+    if interrupted is not None:
+        say(f"{training.name}: goes on after epoch {interrupted['epoch'] + 1} of {training.profile.epochs}.")
         return files.checkpoint
     record = records.read_record(files.record) if files.record.exists() else None
     if record is None or not _is_shorter(record, training):
@@ -366,12 +368,14 @@ def _train(
     """Train from the first weights, or go on from the checkpoint `start`; return the record."""
     method, profile = training.method, training.profile
     started = time.perf_counter()
+    show = options.get("progress", True)
+    if show and start is None and method.history:
+        print(f"{training.name}: this object was trained before; it starts again from its first weights.")
     method.start_over()
     speed = hardware.prepare(options.get("tune_process"))
     data = training.data()
-    batches = Batches(method, data, torch.as_tensor(training.split.unlabeled), profile)
-    title, show = f"{method.title} ({method.protocol})", options.get("progress", True)
-    epochs = Epochs(title, profile.epochs, show, training.key)
+    batches = Batches(method, data, torch.tensor(training.split.unlabeled), profile)
+    epochs = Epochs(f"{method.title} ({method.protocol})", profile.epochs, show, training.key)
     if files and start != files.checkpoint:
         files.checkpoint.unlink(missing_ok=True)
     kept = "call again to continue" if files else "nothing was kept; with a folder (out=...) the next call could go on"

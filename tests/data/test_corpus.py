@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -19,14 +17,18 @@ import pytest
 from image_files import class_folders, encoded, picture, put, zipped
 from PIL import Image
 
-from brainssl_utils.data.corpus import Corpus, load_corpus
+from brainssl_utils import validity
+from brainssl_utils.data.corpus import Corpus
+from brainssl_utils.data.loading import load_corpus
+from brainssl_utils.data.phantoms.word import phantom_files
 from brainssl_utils.data.reading import ingest
-from brainssl_utils.data.reading.decode import Decoded, decode_image
+from brainssl_utils.data.reading.decode import Picture, decode_image
 from brainssl_utils.data.reading.sources import CLASSES, PAPER_SOURCES, SOURCES
 from brainssl_utils.errors import CourseError
 
 FOUR = ("glioma_tumor", "Meningioma", "no tumor", "pituitary")
 ROOT = Path(__file__).parents[2]
+CACHED = {"images.npy", "files.parquet", "problems.parquet", "classes.json", "checksums.json"}
 COLUMNS = [
     "id", "source", "label", "class_name", "path", "sha256", "width", "height", "phash", "group", "patient", "plane", "fold",
 ]  # fmt: skip
@@ -112,7 +114,8 @@ def test_a_second_load_decodes_nothing_and_gives_the_same(
     first = load(scans, cache)
     forbid_decoding(monkeypatch)
     same(first, load(scans, cache))
-    assert len(list((cache / "corpora").iterdir())) == 1, "only the finished cache file may lie there"
+    (folder,) = (cache / "corpora").iterdir()
+    assert {file.name for file in folder.iterdir()} == CACHED, "only finished files may lie there"
 
 
 def test_copies_are_looked_for_at_first_use_and_then_kept(
@@ -135,15 +138,6 @@ def test_copies_are_looked_for_at_first_use_and_then_kept(
     assert "looking for copies" not in capsys.readouterr().out
 
 
-def test_loading_leaves_the_garbage_collector_as_it_was(scans: Path, cache: Path, tmp_path: Path) -> None:
-    load(scans, cache)
-    assert gc.isenabled()
-    put(tmp_path, "bad/glioma/a.png", b"nonsense")
-    with pytest.raises(CourseError, match="not one image"):
-        load(tmp_path / "bad", cache)
-    assert gc.isenabled()
-
-
 def test_a_search_tells_that_it_is_under_way(scans: Path, cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     corpus = load_corpus(scans, cache_dir=cache)
     assert "looking for copies" not in capsys.readouterr().out
@@ -154,7 +148,7 @@ def test_a_search_tells_that_it_is_under_way(scans: Path, cache: Path, capsys: p
 def test_a_damaged_record_of_copies_is_made_again(scans: Path, cache: Path) -> None:
     first = load(scans, cache)
     table = first.table
-    (file,) = (cache / "copies").iterdir()
+    (file,) = (cache / "copies").glob("*/marks.parquet")
     file.write_bytes(file.read_bytes()[:-200])
     pd.testing.assert_frame_equal(load(scans, cache).table, table)
 
@@ -176,17 +170,37 @@ def test_a_changed_folder_is_loaded_afresh(scans: Path, cache: Path) -> None:
     assert first.fingerprint != second.fingerprint
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "emptied", "nonsense"])
-def test_a_damaged_cache_is_noticed_and_rebuilt(scans: Path, cache: Path, damage: str) -> None:
+@pytest.mark.parametrize("name", sorted(CACHED))
+@pytest.mark.parametrize("damage", ["cut", "flipped", "emptied", "nonsense", "missing"])
+def test_a_damaged_cache_is_noticed_and_rebuilt(scans: Path, cache: Path, damage: str, name: str) -> None:
     first = load(scans, cache)
-    (file,) = (cache / "corpora").iterdir()
-    data = bytearray(file.read_bytes())
-    if damage == "flipped":
-        data[len(data) // 2] ^= 255  # inside the pixels
-    content = {"cut": data[:-2000], "flipped": data, "emptied": b"", "nonsense": b"nonsense"}[damage]
-    file.write_bytes(content)
+    (file,) = (cache / "corpora").glob(f"*/{name}")
+    whole = file.read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    content = {"cut": whole[:-20], "flipped": bytes(flipped), "emptied": b"", "nonsense": b"nonsense", "missing": b""}
+    file.write_bytes(content[damage])
+    if damage == "missing":
+        file.unlink()
     same(first, load(scans, cache))
-    assert file.read_bytes() != content
+    assert file.read_bytes() == whole
+
+
+def test_a_load_that_is_killed_while_it_writes_leaves_no_cache(
+    scans: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as context:
+        context.setattr("brainssl_utils.data.reading.cache.write_json", killed)
+        with pytest.raises(KeyboardInterrupt):
+            load(scans, cache)
+    with monkeypatch.context() as context:
+        forbid_decoding(context)
+        with pytest.raises(AssertionError, match="decoded"):
+            load(scans, cache)
+    assert len(load(scans, cache)) == 12
 
 
 def test_the_fingerprint_is_of_content_and_settings_not_of_place(scans: Path, cache: Path, tmp_path: Path) -> None:
@@ -226,7 +240,7 @@ def test_copies_of_a_file_are_decoded_once_and_keep_their_rows(
     unpacked = load(scans, cache)
     decoded: list[bytes] = []
 
-    def count(data: bytes, *sizes: int) -> Decoded:
+    def count(data: bytes, *sizes: int) -> Picture:
         decoded.append(data)
         return decode_image(data, *sizes)
 
@@ -235,6 +249,8 @@ def test_copies_of_a_file_are_decoded_once_and_keep_their_rows(
     assert len(packed) == 15
     assert len(decoded) == len(set(decoded)) == 12
     same(packed, unpacked)
+    assert len(load(scans, tmp_path / "fresh", threads=2)) == 15
+    assert len(decoded) == 24, "loose files too"
 
 
 def test_threads_that_open_one_zip_at_the_same_time_all_read_it(
@@ -253,40 +269,40 @@ def test_threads_that_open_one_zip_at_the_same_time_all_read_it(
     assert len(opened) == 1
 
 
-def test_a_zip_inside_a_zip_is_not_read_once_a_process(
+def test_a_zip_inside_a_zip_is_read_once_for_all_threads(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outer = tmp_path / "outer"
+    outer, opened, open_place = tmp_path / "outer", [], ingest.open_place
     outer.mkdir()
     zipped(class_folders(tmp_path / "scans", FOUR), outer / "inner.zip")
-    monkeypatch.setattr(ingest, "WORTH_PROCESSES", 1)
-    monkeypatch.setattr(ingest, "ProcessPoolExecutor", None)
+
+    def noted(root: Path, place: str) -> object:
+        opened.append(place)
+        return open_place(root, place)
+
+    monkeypatch.setattr(ingest, "open_place", noted)
     assert len(load(zipped(outer, tmp_path / "outer.zip"), cache, threads=2)) == 12
+    assert opened == ["outer.zip/inner.zip"]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux only")
-def test_processes_load_what_threads_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    loose = class_folders(tmp_path / "all" / "loose", FOUR, each=20)
-    put(loose, "glioma_tumor/cut.jpg", encoded(picture(1), "JPEG")[:300])
-    put(loose, "glioma_tumor/deep.png", encoded(np.linspace(0, 4095, 4096).astype(np.uint16).reshape(64, 64)))
-    zipped(class_folders(tmp_path / "packed", FOUR, each=20, first=1000), tmp_path / "all" / "packed.zip")
-    ordinary = load(tmp_path / "all", tmp_path / "a", threads=2, image_size=32)
-    assert len(ordinary) == 161
-    monkeypatch.setattr(ingest, "WORTH_PROCESSES", 1)
-    monkeypatch.setattr(ingest, "ThreadPoolExecutor", None)
-    same(ordinary, load(tmp_path / "all", tmp_path / "b", threads=2, image_size=32))
-    assert {"cut.jpg", "deep.png"} <= {Path(path).name for path in ordinary.problems["path"]}
+def test_ctrl_c_stops_a_first_load_at_once(scans: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class_folders(scans, FOUR, each=50)
+    started: list[bytes] = []
 
+    def slow(data: bytes, size: int) -> Picture:
+        started.append(data)
+        time.sleep(0.02)
+        return decode_image(data, size)
 
-@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux only")
-def test_a_killed_process_is_an_error_that_says_what_to_do(
-    scans: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ingest, "WORTH_PROCESSES", 1)
-    monkeypatch.setattr(ingest, "decode_image", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
-    with pytest.raises(CourseError, match="threads=1"):
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ingest, "decode_image", slow)
+    monkeypatch.setattr(ingest.tqdm, "update", interrupted)
+    with pytest.raises(KeyboardInterrupt):
         load(scans, cache, threads=2)
-    assert not list(cache.rglob("*.npz"))
+    assert len(started) <= 5 * ingest._TASK, "of 200 files"
+    assert not list((cache / "corpora").glob("*/*"))
 
 
 def test_every_bad_file_is_reported_and_the_rest_loads(scans: Path, cache: Path) -> None:
@@ -297,8 +313,8 @@ def test_every_bad_file_is_reported_and_the_rest_loads(scans: Path, cache: Path)
     put(scans, "glioma_tumor/dot.png", encoded(np.zeros((1, 1), np.uint8)))
     put(scans, "glioma_tumor/deep.png", encoded(Image.fromarray(picture(501).astype(np.uint16) * np.uint16(257))))
     put(scans, "glioma_tumor/Thumbs.db", b"x")
-    put(scans, "schwannoma/a.png", encoded(picture(502)))
-    put(scans, "schwannoma/b.png", encoded(picture(503)))
+    put(scans, "other/schwannoma/a.png", encoded(picture(502)))
+    put(scans, "other/schwannoma/b.png", encoded(picture(503)))
     put(scans, "stray.png", encoded(picture(504)))
     (scans / "more" / "Pituitary").mkdir(parents=True)
     put(scans, "cut.zip", zipped(scans / "pituitary", scans.parent / "x.zip").read_bytes()[:-400])
@@ -309,7 +325,7 @@ def test_every_bad_file_is_reported_and_the_rest_loads(scans: Path, cache: Path)
     assert "text file" in reasons(corpus, "glioma_tumor/notes.txt")
     assert "too small: 1 x 1 px" in reasons(corpus, "glioma_tumor/dot.png")
     assert reasons(corpus, "glioma_tumor/deep.png").startswith("kept: 16-bit")
-    assert "no known class: 2 images" in reasons(corpus, "schwannoma")
+    assert "no known class: 2 images" in reasons(corpus, "other/schwannoma")
     assert "class folder without a single file" in reasons(corpus, "more/Pituitary")
     text = corpus.problems.to_string()
     assert "Thumbs.db" in text
@@ -356,9 +372,6 @@ def test_a_folder_that_is_unusable_as_a_whole_is_an_error(tmp_path: Path, cache:
     (tmp_path / "empty").mkdir()
     with pytest.raises(CourseError, match="no class folders with images"):
         load(tmp_path / "empty", cache)
-    put(tmp_path, "flat/a.png", encoded(picture(1)))
-    with pytest.raises(CourseError, match="not in a class folder"):
-        load(tmp_path / "flat", cache)
     put(tmp_path, "bad/glioma/a.png", b"nonsense")
     with pytest.raises(CourseError, match=r"not one image .* could be read.*a\.png"):
         load(tmp_path / "bad", cache)
@@ -375,16 +388,23 @@ def test_parameters_out_of_range_are_named(scans: Path, cache: Path, options: di
         load(scans, cache, **options)
 
 
-@pytest.mark.parametrize("word", ["phantoms:", "phantoms:many", "phantoms:-5"])
-def test_a_wrong_number_of_phantoms_is_named(cache: Path, word: str) -> None:
-    with pytest.raises(CourseError, match="phantoms:N"):
-        load(word, cache)
+@pytest.mark.parametrize("number", ["", "many", "-5", "1.5", "30", "59", "²", "٦٠٠", "1e3", " 60"])
+def test_a_wrong_number_of_phantoms_is_named(cache: Path, number: str) -> None:
+    for read in (phantom_files, lambda word: load(word, cache)):
+        with pytest.raises(CourseError, match="number of files, 60 or more"):
+            read(f"phantoms:{number}")
+    assert not cache.exists()
+
+
+def test_the_word_for_phantoms_says_how_many(tmp_path: Path) -> None:
+    words = ("phantoms", "phantoms:60", "phantoms:0240", "archives", "phantoms2:60", tmp_path)
+    assert [phantom_files(word) for word in words] == [1500, 60, 240, None, None, None]
 
 
 def test_the_cache_goes_where_it_is_told(scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BRAINSSL_CACHE", str(tmp_path / "from-environment"))
     load_corpus(scans, progress=False)
-    assert list((tmp_path / "from-environment" / "corpora").glob("*.npz"))
+    assert list((tmp_path / "from-environment" / "corpora").glob("*/images.npy"))
     with pytest.raises(CourseError, match="is a file"):
         load(scans, put(tmp_path, "file", b""))
 
@@ -497,9 +517,51 @@ def test_merge_script_writes_the_corpus_in_plain_formats(scans: Path, cache: Pat
 
 def test_a_cache_written_by_other_code_is_left_aside(scans: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     load(scans, cache)
-    monkeypatch.setattr("brainssl_utils.data.corpus._code", lambda: "changed")
+    monkeypatch.setitem(validity.VERSIONS, "reading", validity.VERSIONS["reading"] + 1)
     with monkeypatch.context() as context:
         forbid_decoding(context)
         with pytest.raises(AssertionError, match="decoded"):
             load(scans, cache)
     assert len(load(scans, cache)) == 12
+
+
+def test_copies_found_by_other_code_are_left_aside(scans: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = load(scans, cache).table
+    monkeypatch.setitem(validity.VERSIONS, "copies", validity.VERSIONS["copies"] + 1)
+    with monkeypatch.context() as context:
+        forbid_decoding(context)
+        forbid_searching(context)
+        with pytest.raises(AssertionError, match="compared"):
+            _ = load(scans, cache).table
+    pd.testing.assert_frame_equal(load(scans, cache).table, table)
+
+
+def test_no_source_file_is_read_to_tell_whether_a_cache_is_valid(scans: Path, cache: Path) -> None:
+    program = (
+        "import sys\n"
+        "from brainssl_utils.data.loading import load_corpus\n"
+        "for watched in (False, True):\n"
+        "    if watched:\n"
+        "        opened = []\n"
+        "        sys.addaudithook(lambda event, what: opened.append(str(what[0])) if event == 'open' else None)\n"
+        f"    corpus = load_corpus({str(scans)!r}, cache_dir={str(cache)!r}, progress=False)\n"
+        "    corpus.table, corpus.fingerprint\n"
+        "print(sum(name.endswith('.npy') for name in opened), [name for name in opened if name.endswith('.py')])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.split("\n")[0] == "1 []", done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems allow no such names")
+def test_names_that_are_no_valid_text_load_and_stay_told_apart(
+    scans: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed, raw in enumerate((b"caf\xe9.png", b"caf\xe8.png", "café.png".encode())):
+        put(scans, os.fsdecode(b"glioma_tumor/" + raw), encoded(picture(900 + seed)))
+    put(scans, os.fsdecode(b"glioma_tumor/br\xf6ken.png"), b"nonsense")
+    first = load(scans, cache)
+    names = {path for path in first.table["path"] if "caf" in path}
+    assert names == {r"glioma_tumor/caf\xe9.png", r"glioma_tumor/caf\xe8.png", "glioma_tumor/café.png"}
+    assert "text file" in reasons(first, r"glioma_tumor/br\xf6ken.png")
+    forbid_decoding(monkeypatch)
+    same(first, load(scans, cache))

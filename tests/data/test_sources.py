@@ -15,9 +15,10 @@ import pytest
 from image_files import class_folders, encoded, picture, put, zipped
 from PIL import Image
 
+from brainssl_utils.data.copies.candidates import perceptual_hashes
 from brainssl_utils.data.corpus import resize_area
 from brainssl_utils.data.reading.archives import Unreadable, expand, scan
-from brainssl_utils.data.reading.decode import Decoded, decode_image, perceptual_hashes, squares
+from brainssl_utils.data.reading.decode import decode_image
 from brainssl_utils.data.reading.gather import gather
 from brainssl_utils.data.reading.sources import PAPER_SOURCES, SOURCES, class_of, recognise
 from brainssl_utils.errors import CourseError
@@ -186,27 +187,13 @@ def test_missing_and_unsuitable_data_are_named(tmp_path: Path) -> None:
 # Decoding
 
 
-def _square(decoded: Decoded, size: int = 96) -> np.ndarray:
-    return squares([decoded], size)[0]
-
-
-def test_resizing_together_gives_each_picture_the_square_it_has_alone() -> None:
-    kinds = [("PNG", 60, 80), ("JPEG", 300, 200), ("PNG", 60, 60), ("JPEG", 512, 512)]
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    files = [encoded(picture(i, h, w), kind, exif=exif) for kind, h, w in kinds for i in range(6)]
-    decoded = [decode_image(data) for data in files]
-    np.testing.assert_array_equal(squares(decoded, 96), [_square(one) for one in decoded])
-    assert squares([], 96).shape == (0, 96, 96)
-
-
 def test_pixels_are_pillows_own_for_ordinary_files() -> None:
     pixels = picture(1, 120, 90)
-    decoded = decode_image(encoded(pixels))
     for size in (96, 32):
         expected = Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR)
-        np.testing.assert_array_equal(_square(decoded, size), np.asarray(expected))
-    assert (decoded.width, decoded.height, decoded.note) == (90, 120, "")
+        decoded = decode_image(encoded(pixels), size)
+        np.testing.assert_array_equal(decoded.square, np.asarray(expected))
+        assert (decoded.width, decoded.height, decoded.note) == (90, 120, "")
 
 
 @pytest.mark.parametrize(
@@ -216,7 +203,7 @@ def test_pixels_are_pillows_own_for_ordinary_files() -> None:
 def test_scaled_jpeg_decoding_agrees_with_full_decoding(height: int, width: int, mode: str) -> None:
     data = encoded(Image.fromarray(picture(7, height, width)).convert(mode), "JPEG", quality=90)
     full = Image.open(io.BytesIO(data)).convert("L").resize((96, 96), Image.Resampling.BILINEAR)
-    fast = _square(decode_image(data))
+    fast = decode_image(data).square
     assert np.corrcoef(np.asarray(full).ravel(), fast.ravel())[0, 1] > 0.999
     assert np.abs(np.asarray(full).astype(int) - fast).mean() < 1.0
 
@@ -228,15 +215,15 @@ def test_scaled_decoding_holds_on_the_archives(archives: Path) -> None:
             for info in archive.infolist()[::60]:
                 data = archive.read(info)
                 full = Image.open(io.BytesIO(data)).convert("L").resize((96, 96), Image.Resampling.BILINEAR)
-                values.append(np.corrcoef(np.asarray(full).ravel(), _square(decode_image(data)).ravel())[0, 1])
+                values.append(np.corrcoef(np.asarray(full).ravel(), decode_image(data).square.ravel())[0, 1])
     assert len(values) > 100
     assert min(values) > 0.998
     assert np.median(values) > 0.9999
 
 
 def _grey_of(image: Image.Image, kind: str, **options: object) -> tuple[np.ndarray, str]:
-    decoded = decode_image(encoded(image, kind, **options), largest=64)
-    return _square(decoded, 64).astype(int), decoded.note
+    decoded = decode_image(encoded(image, kind, **options), 64)
+    return decoded.square.astype(int), decoded.note
 
 
 @pytest.mark.parametrize("mode", ["RGB", "P", "RGBA", "LA", "CMYK", "1"])
@@ -259,7 +246,7 @@ def test_a_jpeg_with_rgb_components_is_read_as_grey() -> None:
     pixels = picture(3, 256, 256)
     data = encoded(Image.fromarray(pixels).convert("RGB"), "JPEG", quality=95, keep_rgb=True)
     expected = np.asarray(Image.fromarray(pixels).resize((96, 96), Image.Resampling.BILINEAR)).astype(int)
-    assert np.abs(_square(decode_image(data)) - expected).mean() < 2
+    assert np.abs(decode_image(data).square - expected).mean() < 2
 
 
 def test_transparent_pixels_become_black() -> None:
@@ -302,7 +289,7 @@ def test_exif_orientation_is_applied(orientation: int) -> None:
     upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
     decoded = decode_image(data)
     expected = np.asarray(upright.resize((96, 96), Image.Resampling.BILINEAR)).astype(int)
-    assert np.abs(_square(decoded) - expected).mean() < 2
+    assert np.abs(decoded.square - expected).mean() < 2
     assert (decoded.width, decoded.height) == upright.size
 
 
@@ -336,9 +323,10 @@ def test_files_that_cannot_be_used_say_why(data: bytes, reason: str) -> None:
 
 def test_hashes_are_those_of_imagehash() -> None:
     squares = np.stack([np.asarray(Image.fromarray(picture(seed, 96, 96))) for seed in range(40)])
-    found = [f"{value:016x}" for value in perceptual_hashes(squares[:, None]).tolist()]
-    assert found == [str(imagehash.phash(Image.fromarray(square))) for square in squares]
-    assert len(set(found)) == 40
+    for found, seen in zip(perceptual_hashes(squares[:, None]), (squares, squares[..., ::-1])):
+        hashes = [f"{value:016x}" for value in found.tolist()]
+        assert hashes == [str(imagehash.phash(Image.fromarray(square))) for square in seen]
+        assert len(set(hashes)) == 40
 
 
 @pytest.mark.parametrize(("old", "new"), [(96, 48), (96, 32), (96, 40), (30, 64), (10, 7)])

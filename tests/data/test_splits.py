@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from brainssl_utils.data.reading.sources import CLASSES
 from brainssl_utils.data.splits.draw import grouped_split, paper_split, patient_split
 from brainssl_utils.data.splits.leakage import leakage
 from brainssl_utils.data.splits.split import PARTS, Split
-from brainssl_utils.data.splits.subsets import label_subset, validation_part
+from brainssl_utils.data.splits.subsets import independent_units, label_subset, validation_part
 
 
 def make_corpus(labels, groups=None, patients=None, folds=None, links=None, fingerprint="f" * 64) -> Corpus:
@@ -164,11 +165,11 @@ def test_classes_can_be_restricted_and_the_rest_limited(make) -> None:
 def test_no_patient_and_no_group_crosses_in_a_patient_split(seed: int) -> None:
     corpus = random_corpus(seed, patients=True)
     patient = corpus.table["patient"].to_numpy()
-    for split in (patient_split(corpus, seed), grouped_split(corpus, seed, by="patient")):
-        assert split.name == "patient"
-        for used in (split, validation_part(split, corpus, seed)):
-            assert not crossing(used, patient) and not crossing(used, corpus.table["group"].to_numpy())
-        assert set(np.flatnonzero(patient == "")) <= set(split.unused)
+    split = patient_split(corpus, seed)
+    assert split.name == "patient"
+    for used in (split, validation_part(split, corpus, seed)):
+        assert not crossing(used, patient) and not crossing(used, corpus.table["group"].to_numpy())
+    assert set(np.flatnonzero(patient == "")) <= set(split.unused)
 
 
 def test_a_fold_is_tested_on_whole_and_its_copies_elsewhere_are_left_out() -> None:
@@ -191,6 +192,11 @@ def test_patient_splits_say_what_is_missing() -> None:
         patient_split(corpus, fold=1)
     with pytest.raises(CourseError, match=r"has folds \[1, 2\]"):
         patient_split(make_corpus(np.arange(40) % 4, patients=["p"] * 40, folds=np.arange(40) % 2 + 1), fold=7)
+
+
+def test_independent_units_join_copies_and_patients_and_leave_unknown_patients_alone() -> None:
+    corpus = make_corpus([0] * 7, groups=[0, 0, 1, 2, 3, 4, 4], patients=["p", "q", "q", "", "", "r", ""])
+    assert independent_units(corpus).tolist() == [0, 0, 0, 1, 2, 3, 3]
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -268,6 +274,31 @@ def test_a_saved_split_loads_as_it_was(tmp_path: Path, patients: bool) -> None:
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["split.json"]
 
 
+def test_splits_are_equal_by_content(tmp_path: Path) -> None:
+    corpus = random_corpus(3)
+    split, again, other = grouped_split(corpus, 4), grouped_split(corpus, 4), grouped_split(corpus, 5)
+    loaded = Split.load(split.save(tmp_path / "split.json"), corpus)
+    assert split == again == loaded and hash(split) == hash(again) == hash(loaded)
+    assert split != other and split != "a split" and split.digest != other.digest
+    assert split.digest == again.digest and len(split.digest) == 16
+    for changed in ({"name": "as published"}, {"fingerprint": "0" * 64}, {"unused": split.unused[1:]}):
+        assert replace(split, **changed) != split
+    moved = replace(split, train=split.train[1:], validation=split.train[:1])
+    assert moved != split and moved.digest != split.digest
+    assert {split, again, loaded, other} == {split, other}
+    assert {split: "kept"}[again] == "kept" and other not in {split: "kept"}
+
+
+def test_a_splits_rows_cannot_be_written_to() -> None:
+    mine = np.array([3, 1, 2])
+    split = Split(train=mine, unlabeled=np.array([0]), test=np.array([4]))
+    for rows in parts_of(split):
+        with pytest.raises(ValueError, match="read-only"):
+            rows[:] = 0
+    mine[0] = 7
+    assert split.train.tolist() == [1, 2, 3]
+
+
 def test_a_split_of_another_corpus_is_refused(tmp_path: Path) -> None:
     path = grouped_split(random_corpus(0)).save(tmp_path / "split.json")
     other = make_corpus(np.arange(600) % 4, fingerprint="0" * 64)
@@ -298,11 +329,9 @@ def test_hopeless_collections_are_refused_with_a_reason() -> None:
             make(corpus, test=2)
         with pytest.raises(CourseError, match="give a list of names"):
             make(corpus, classes=["glioma", "sarcoma"])
-    with pytest.raises(CourseError, match="'group' or 'patient'"):
-        grouped_split(corpus, by="source")
 
 
-def test_leakage_counts_test_images_with_a_twin_by_part_and_threshold() -> None:
+def test_leakage_counts_test_images_with_a_copy_by_part_and_threshold() -> None:
     # 0-9 test, 10-59 train, 60-99 unlabelled. Test 0, 1 have copies in train, 2 in unlabelled; 3 is a near slice of 61,
     # and 4 of 5, which is in the test part itself; 6 has a copy in the test part alone.
     groups = np.arange(100)
@@ -313,7 +342,7 @@ def test_leakage_counts_test_images_with_a_twin_by_part_and_threshold() -> None:
     corpus = make_corpus(np.arange(100) % 4, groups, links=links)
     rows = np.arange(100)
     split = Split(train=rows[10:60], unlabeled=rows[60:], test=rows[:10])
-    table = leakage(corpus, split, (0.995, 0.98, 0.90)).set_index(["threshold", "part"])["with_twin"]
+    table = leakage(corpus, split, (0.995, 0.98, 0.90)).set_index(["threshold", "part"])["with_copy"]
     assert table.to_dict() == {
         (0.995, "train"): 1, (0.995, "unlabeled"): 0, (0.995, "either"): 1,
         (0.98, "train"): 2, (0.98, "unlabeled"): 1, (0.98, "either"): 3,
@@ -327,8 +356,8 @@ def test_leakage_counts_test_images_with_a_twin_by_part_and_threshold() -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_a_grouped_split_leaks_nothing_at_the_group_threshold(seed: int) -> None:
     corpus = random_corpus(seed)
-    assert leakage(corpus, grouped_split(corpus, seed), (0.98,))["with_twin"].sum() == 0
-    assert leakage(corpus, paper_split(corpus, seed), (0.98,))["with_twin"].sum() > 0
+    assert leakage(corpus, grouped_split(corpus, seed), (0.98,))["with_copy"].sum() == 0
+    assert leakage(corpus, paper_split(corpus, seed), (0.98,))["with_copy"].sum() > 0
 
 
 @pytest.mark.parametrize("seed", range(20))

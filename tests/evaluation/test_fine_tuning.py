@@ -232,3 +232,13 @@ def test_a_diverged_encoder_is_refused() -> None:
     nn.init.constant_(model.conv.weight, float("nan"))
     with pytest.raises(CourseError, match="diverged"):
         tune(model)
+
+
+def test_single_settings_can_be_given_by_name() -> None:
+    corpus = TinyCorpus()
+    split = tiny_split(corpus)
+    by_name = fine_tune(TinyEncoder(), corpus, split, split.train, steps=3, seed=2)
+    by_settings = fine_tune(TinyEncoder(), corpus, split, split.train, FineTuning(steps=3, seed=2))
+    assert by_name.report == by_settings.report
+    with pytest.raises(CourseError, match=r"no setting step\. It has: steps"):
+        fine_tune(TinyEncoder(), corpus, split, split.train, step=3)

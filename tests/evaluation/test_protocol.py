@@ -205,6 +205,7 @@ def test_the_report_agrees_with_scikit_learn() -> None:
     assert report["confusion"] == reference.confusion_matrix(truth, answer).tolist()
     assert list(report["recall"].values()) == pytest.approx(reference.recall_score(truth, answer, average=None))
     assert report["ci95"][0] < report["accuracy"] < report["ci95"][1]
+    assert (report["truth"], report["predictions"]) == (truth.tolist(), answer.tolist())
 
 
 def test_a_class_without_test_images_has_no_recall() -> None:

@@ -135,7 +135,7 @@ def test_pairs_from_labels_agree_with_the_labels_and_pairs_from_views_never_read
             assert torch.equal(one, other)
 
 
-def test_clean_pairs_keep_duplicates_and_patients_out_of_the_negatives() -> None:
+def test_clean_pairs_keep_copies_and_patients_out_of_the_negatives() -> None:
     given = data()
     first, second, same = draw_pairs(given, "views_clean", 500, seed=1)
     assert (first[same] == second[same]).all()

@@ -112,25 +112,35 @@ def test_settings_that_leave_the_protocol_are_in_the_name(phantoms: Corpus, spli
     assert records.select(records.read_records(tmp_path), "simclr", "fair", "grouped") == [plain.record]
 
 
-def test_an_object_trained_twice_starts_again_from_its_first_weights(phantoms: Corpus, split: Split) -> None:
+def test_an_object_trained_twice_starts_again_from_its_first_weights_and_says_so(
+    phantoms: Corpus, split: Split, capsys: pytest.CaptureFixture[str]
+) -> None:
     method = simclr()
-    first = train(method, phantoms, split)
+    first = train(method, phantoms, split, progress=True)
+    assert "trained before" not in capsys.readouterr().out
     history = timeless(first)
-    second = train(method, phantoms, split)
+    second = train(method, phantoms, split, progress=True)
+    assert "this object was trained before; it starts again from its first weights" in capsys.readouterr().out
     pd.testing.assert_frame_equal(timeless(second), history, check_exact=True)
     assert second.record["key"] == first.record["key"] and len(second.record["history"]) == TINY.epochs
 
 
 @pytest.mark.parametrize("name", ["simclr", "nnclr"])
 def test_an_object_whose_training_was_stopped_goes_on_in_its_folder(
-    phantoms: Corpus, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    phantoms: Corpus,
+    split: Split,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
 ) -> None:
     whole = train(make_method(name, image_size=32), phantoms, split)
     method = make_method(name, image_size=32)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt, match="call again to continue"):
         stop_in(1, patch)
         train(method, phantoms, split, tmp_path)
-    run = train(method, phantoms, split, tmp_path)
+    run = train(method, phantoms, split, tmp_path, progress=True)
+    assert "goes on after epoch 1 of 2" in capsys.readouterr().out
     assert run.record["taken_up_at_epochs"] == [1]
     pd.testing.assert_frame_equal(timeless(run), timeless(whole), check_exact=True)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from brainssl_utils.data.chunks import over_chunks
-from brainssl_utils.data.copies.signatures import BAND, Floats, Ints, Signatures, gaussian, smooth
+from brainssl_utils.compute.chunks import over_chunks
+from brainssl_utils.data.copies.signatures import BAND, Floats, Signatures, gaussian, smooth
+from brainssl_utils.data.partition import Ints
 
 SMALLEST_OVERLAP = 0.3  # of the patch; less common area proves nothing
 _COARSE_STEPS, _FINE_STEPS = 4, 1
@@ -14,12 +15,7 @@ _HOPELESS = 0.75  # coarse correlation below which 0.90 is out of reach (of 12,6
 
 
 def aligned_correlation(
-    signs: Signatures,
-    a: Ints,
-    b: Ints,
-    flipped: npt.NDArray[np.bool_],
-    threads: int | None = None,
-    hopeless: float = _HOPELESS,
+    signs: Signatures, a: Ints, b: Ints, flipped: npt.NDArray[np.bool_], hopeless: float = _HOPELESS
 ) -> Floats:
     """Correlate pairs of reduced images after aligning them.
 
@@ -28,8 +24,7 @@ def aligned_correlation(
 
     Args:
         signs: reduced images.
-        a, b: (P,) row numbers; b is mirrored left-right where `flipped` (P,) is true.
-        threads: of this process; default: all cores.
+        a, b, flipped: (P,) row numbers, and whether b is mirrored left-right.
         hopeless: pairs whose coarse correlation stays below this are not refined; their coarse value is returned.
 
     Returns:
@@ -39,8 +34,7 @@ def aligned_correlation(
     def work(rows: slice) -> Floats:
         return _correlate(signs, a[rows], b[rows], flipped[rows], hopeless)
 
-    parts = list(over_chunks(work, len(a), threads, size=128))
-    return np.concatenate(parts) if parts else np.empty(0, dtype=np.float32)
+    return np.concatenate([np.empty(0, dtype=np.float32), *over_chunks(work, len(a))])
 
 
 def _correlate(signs: Signatures, a: Ints, b: Ints, flipped: npt.NDArray[np.bool_], hopeless: float) -> Floats:
@@ -48,38 +42,34 @@ def _correlate(signs: Signatures, a: Ints, b: Ints, flipped: npt.NDArray[np.bool
     value, warp = _descend(signs.coarse[a], _take(signs.coarse, b, flipped), warp, _COARSE_STEPS)
     keep = np.flatnonzero(value >= hopeless)
     a, b, flipped = a[keep], b[keep], flipped[keep]
-    first, second = signs.fine[a].astype(np.float32), _take(signs.fine, b, flipped)
-    _, warp = _descend(first, second, warp[keep], _FINE_STEPS)
+    _, warp = _descend(signs.fine[a], _take(signs.fine, b, flipped), warp[keep], _FINE_STEPS)
     first, second = signs.patch[a].astype(np.float32), _take(signs.patch, b, flipped)
-    value[keep] = _compare(first, signs.inside[a], second, _take(signs.inside, b, flipped), warp)
+    rows, columns = _warp_weights(warp, first.shape[-1])
+    other_y, other_x = signs.inside_y[b].astype(np.float32), _take(signs.inside_x, b, flipped)
+    common_y = signs.inside_y[a] & ((rows @ other_y[:, :, None])[:, :, 0] > 0.99)
+    common_x = signs.inside_x[a] & ((columns @ other_x[:, :, None])[:, :, 0] > 0.99)
+    value[keep] = _compare(first, rows @ second @ columns.transpose(0, 2, 1), common_y, common_x)
     return value
 
 
 def _take(x: np.ndarray, rows: Ints, flipped: npt.NDArray[np.bool_]) -> Floats:
-    """Gather images (or row-and-column masks) as float32, mirrored where asked for."""
+    """Gather images (or what describes their columns) as float32, mirrored where asked for."""
     y = x[rows].astype(np.float32)
-    if x.shape[1] == 2:
-        y[flipped, 1] = y[flipped, 1, ::-1]
-    else:
-        y[flipped] = y[flipped, :, ::-1]
+    y[flipped] = y[flipped][..., ::-1]
     return y
 
 
-def _interpolation(stretch: Floats, shift: Floats, side: int) -> Floats:
-    """Return (P, side, side) linear-interpolation weights at (1 + stretch) u + shift, u in -1..1; zero outside."""
-    u = np.linspace(-1, 1, side, dtype=np.float32)
-    place = ((1 + stretch)[:, None] * u + shift[:, None] + 1) * np.float32((side - 1) / 2)
-    weights = place[:, :, None] - np.arange(side, dtype=np.float32)
-    np.abs(weights, out=weights)
-    np.subtract(1, weights, out=weights)
-    return np.maximum(weights, 0, out=weights)
+def _warp_weights(warp: Floats, side: int) -> tuple[Floats, Floats]:
+    """Return the (P, side, side) linear-interpolation weights that warp rows and columns; zero outside the image.
 
-
-def _warped(x: Floats, warp: Floats) -> Floats:
-    side = x.shape[-1]
-    rows = _interpolation(warp[:, 0], warp[:, 1], side)
-    columns = _interpolation(warp[:, 2], warp[:, 3], side)
-    return rows @ x @ columns.transpose(0, 2, 1)
+    A warp is (stretch, shift) of the rows and of the columns: u in -1..1 is taken from (1 + stretch) u + shift.
+    """
+    u, pixel = np.linspace(-1, 1, side, dtype=np.float32), np.arange(side, dtype=np.float32)
+    place = ((1 + warp[:, 0::2, None]) * u + warp[:, 1::2, None] + 1) * np.float32((side - 1) / 2)
+    weights = place[..., None] - pixel
+    np.abs(weights, out=weights)  # in place: new arrays of this size would make an alignment a third slower
+    np.maximum(np.subtract(1, weights, out=weights), 0, out=weights)
+    return weights[:, 0], weights[:, 1]
 
 
 def _descend(first: np.ndarray, second: Floats, warp: Floats, steps: int) -> tuple[Floats, Floats]:
@@ -90,13 +80,10 @@ def _descend(first: np.ndarray, second: Floats, warp: Floats, steps: int) -> tup
     first = first.astype(np.float32)
     n, side, _ = first.shape
     u = np.linspace(-1, 1, side, dtype=np.float32)
-    slopes = np.zeros((n, 4, side, side), dtype=np.float32)
-    by_y, by_x = slopes[:, 1], slopes[:, 3]
-    np.subtract(first[:, 2:], first[:, :-2], out=by_y[:, 1:-1])
-    np.subtract(first[:, :, 2:], first[:, :, :-2], out=by_x[:, :, 1:-1])
-    slopes *= (side - 1) / 4
-    np.multiply(by_y, u[:, None], out=slopes[:, 0])
-    np.multiply(by_x, u, out=slopes[:, 2])
+    slopes = np.zeros((n, 4, side, side), dtype=np.float32)  # of the warp's four numbers
+    slopes[:, 1, 1:-1] = (first[:, 2:] - first[:, :-2]) * ((side - 1) / 4)
+    slopes[:, 3, :, 1:-1] = (first[:, :, 2:] - first[:, :, :-2]) * ((side - 1) / 4)
+    slopes[:, 0], slopes[:, 2] = slopes[:, 1] * u[:, None], slopes[:, 3] * u
     flat = slopes.reshape(n, 4, side * side)
     normal = flat @ flat.transpose(0, 2, 1)
     damping = 1e-3 * np.trace(normal, axis1=1, axis2=2)[:, None, None] / 4 + 1e-6
@@ -104,7 +91,8 @@ def _descend(first: np.ndarray, second: Floats, warp: Floats, steps: int) -> tup
     length = np.sqrt(np.einsum("nij,nij->n", first, first))
     best, best_warp = np.full(n, -1, dtype=np.float32), warp.copy()
     for step in range(steps + 1):
-        moved = _warped(second, warp)
+        rows, columns = _warp_weights(warp, side)
+        moved = rows @ second @ columns.transpose(0, 2, 1)
         product = np.einsum("nij,nij->n", first, moved)
         power = np.maximum(np.einsum("nij,nij->n", moved, moved), 1e-6)
         value = product / np.maximum(length * np.sqrt(power), 1e-6)
@@ -118,27 +106,20 @@ def _descend(first: np.ndarray, second: Floats, warp: Floats, steps: int) -> tup
     return best, best_warp
 
 
-def _compare(first: Floats, inside: np.ndarray, second: Floats, other: Floats, warp: Floats) -> Floats:
-    """Correlate the band-passed `first` and warped `second` over the area inside both; 0 when that is too small.
+def _compare(first: Floats, second: Floats, common_y: np.ndarray, common_x: np.ndarray) -> Floats:
+    """Correlate two aligned pictures, band-passed, over their common rows and columns; 0 when those are too few.
 
     Both are filtered after the warp and under the same mask, so that what the mask's edge does to one it does to both.
     """
     side = first.shape[-1]
-    rows = _interpolation(warp[:, 0], warp[:, 1], side)
-    columns = _interpolation(warp[:, 2], warp[:, 3], side)
-    common_y = (inside[:, 0] & ((rows @ other[:, 0, :, None])[:, :, 0] > 0.99)).astype(np.float32)
-    common_x = (inside[:, 1] & ((columns @ other[:, 1, :, None])[:, :, 0] > 0.99)).astype(np.float32)
+    common_y, common_x = common_y.astype(np.float32), common_x.astype(np.float32)
     area = common_y[:, :, None] * common_x[:, None, :]
     # The mask is a product of rows and columns, so its smoothed form is one too.
     near, far = (
         np.maximum((common_y @ kernel.T)[:, :, None] * (common_x @ kernel.T)[:, None, :], 1e-3)
         for kernel in (gaussian(side, sigma) for sigma in BAND)
     )
-    x, y = (
-        (smooth(z, BAND[0]) / near - smooth(z, BAND[1]) / far) * area
-        for z in (first * area, (rows @ second @ columns.transpose(0, 2, 1)) * area)
-    )
-    size = area.sum(axis=(1, 2))
+    x, y = ((smooth(z, BAND[0]) / near - smooth(z, BAND[1]) / far) * area for z in (first * area, second * area))
     scale = np.sqrt((x * x).sum(axis=(1, 2)) * (y * y).sum(axis=(1, 2)))
     value = (x * y).sum(axis=(1, 2)) / np.maximum(scale, 1e-6)
-    return np.where(size >= SMALLEST_OVERLAP * side * side, value, 0).astype(np.float32)
+    return np.where(area.sum(axis=(1, 2)) >= SMALLEST_OVERLAP * side * side, value, 0).astype(np.float32)

@@ -1,173 +1,124 @@
-"""Pairs of images worth comparing, found through indexes so that the cost grows little faster than their number."""
+"""Pairs of images worth comparing, found through indexes so that the cost grows little faster than their number.
+
+Pairs are tables, the likeliest first: rows `a` < `b` (int64), `flipped` (b is mirrored) and `likeness` (float32).
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+from PIL import Image
 
-from brainssl_utils.data.chunks import over_chunks
-from brainssl_utils.data.copies.signatures import Floats, Ints, mirrored_shape
+from brainssl_utils.compute.chunks import over_chunks
+from brainssl_utils.compute.machine import available_cores
+from brainssl_utils.data.copies.signatures import Floats, mirrored_shape
+from brainssl_utils.data.partition import Ints
 
 Hashes = npt.NDArray[np.uint64]
+_THUMB = 32  # px of the thumbnail
+_LOWEST = 8  # lowest frequencies in each direction
 _DIMENSIONS = 64  # principal components kept of the edge histograms
 _EXACT_BELOW = 4000  # up to so many rows a plain search is faster than an index
 _LISTS_ASKED = 16
 _NEAR_BITS = 10  # of 64: perceptual hashes of copies differ by fewer
 
 
-@dataclass(frozen=True)
-class Pairs:
-    """Candidate pairs, the likeliest first: rows a < b (int64), whether b is mirrored, and how alike they seem."""
+def perceptual_hashes(images: npt.NDArray[np.uint8]) -> tuple[Hashes, Hashes]:
+    """64-bit DCT hashes of images and of their left-right mirror images: the bits of `imagehash.phash`, first bit highest.
 
-    a: Ints
-    b: Ints
-    flipped: npt.NDArray[np.bool_]
-    likeness: Floats
+    A bit says whether one of the 8 x 8 lowest DCT coefficients of a 32 x 32 thumbnail lies above their median. Mirroring
+    a picture changes the sign of its odd columns, so one transform serves both. Images are (N, 1, S, S) or (N, S, S)
+    uint8, hashes (N,) uint64.
+    """
+    from scipy.fft import dct
 
-    def __len__(self) -> int:
-        return len(self.a)
+    waves = dct(np.eye(_THUMB), axis=0)[:_LOWEST]
+    images = images.reshape(-1, *images.shape[-2:])
+
+    def coefficients(rows: slice) -> npt.NDArray[np.float64]:
+        thumbs = [Image.fromarray(image).resize((_THUMB, _THUMB), Image.Resampling.LANCZOS) for image in images[rows]]
+        return waves @ np.stack([np.asarray(thumb) for thumb in thumbs]).astype(np.float64) @ waves.T
+
+    low = np.concatenate([np.empty((0, _LOWEST, _LOWEST)), *over_chunks(coefficients, len(images))])
+    return _bits(low), _bits(low * np.where(np.arange(_LOWEST) % 2, -1, 1))
+
+
+def _bits(coefficients: npt.NDArray[np.float64]) -> Hashes:
+    flat = coefficients.reshape(len(coefficients), _LOWEST**2)
+    return np.packbits(flat > np.median(flat, axis=1, keepdims=True), axis=1).view(">u8").astype(np.uint64).ravel()
 
 
 class ShapeIndex:
-    """Edge histograms reduced to 64 principal components, for nearest-neighbour search in both orientations.
+    """Edge histograms, `Signatures.shape`, reduced to 64 principal components; finds nearest ones in both orientations."""
 
-    Args:
-        shape: (N, 384) histograms (`Signatures.shape`).
-        threads: of the search; default: all cores.
-    """
+    def __init__(self, shape: npt.NDArray[np.float16]):
+        from sklearn.decomposition import PCA
+        from sklearn.preprocessing import normalize
 
-    def __init__(self, shape: npt.NDArray[np.float16], threads: int | None = None):
         sample = shape[:: max(len(shape) // 20_000, 1)].astype(np.float32)
-        self.mean = sample.mean(axis=0)
-        _, axes = np.linalg.eigh((sample - self.mean).T @ (sample - self.mean))
-        self.axes = np.ascontiguousarray(axes[:, ::-1][:, :_DIMENSIONS])
-        self.plain, self.mirrored = self._project(shape), self._project(mirrored_shape(shape))
-        self.threads = threads
+        pca = PCA(min(_DIMENSIONS, len(sample)), svd_solver="covariance_eigh").fit(sample)
+        both = shape, mirrored_shape(shape)
+        self.plain, self.mirrored = (normalize(pca.transform(one.astype(np.float32))) for one in both)
 
-    def _project(self, shape: npt.NDArray[np.float16]) -> Floats:
-        chunks = [slice(start, start + 8192) for start in range(0, len(shape), 8192)]
-        flat = [(shape[rows].astype(np.float32) - self.mean) @ self.axes for rows in chunks]
-        x = np.concatenate(flat) if flat else np.empty((0, self.axes.shape[1]), dtype=np.float32)
-        return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-6)
-
-    def pairs(self, rows: Ints, neighbours: int) -> Pairs:
+    def pairs(self, rows: Ints, neighbours: int) -> pd.DataFrame:
         """Pair each of `rows` with its nearest others among `rows`, either way round."""
-        if self.threads:
-            import faiss
-
-            faiss.omp_set_num_threads(self.threads)
-        base = np.ascontiguousarray(self.plain[rows])
-        index = _index(base)
+        index = _index(self.plain[rows])
         k = min(neighbours + 1, len(rows))
-        found, near = [], []
-        for queries in (base, np.ascontiguousarray(self.mirrored[rows])):
-            value, place = index.search(queries, k)
-            found.append(place)
-            near.append(value)
-        return self._best(rows, np.concatenate(found, axis=1), np.concatenate(near, axis=1), k, neighbours)
-
-    @staticmethod
-    def _best(rows: Ints, place: Ints, value: Floats, k: int, neighbours: int) -> Pairs:
-        """Keep each row's best `neighbours` of the 2 k found, itself left out."""
-        own = (place == np.arange(len(rows))[:, None]) | (place < 0)
-        value = np.where(own, -2, value)
+        found = [index.search(queries[rows], k) for queries in (self.plain, self.mirrored)]
+        value, place = (np.concatenate(both, axis=1) for both in zip(*found))
+        own = (place == np.arange(len(rows))[:, None]) | (place < 0)  # faiss fills up with -1
+        value[own] = -2
         best = np.argsort(-value, axis=1, kind="stable")[:, :neighbours]
-        flipped = best >= k
-        value, place = np.take_along_axis(value, best, 1), np.take_along_axis(place, best, 1)
-        keep = value > -2
-        first = np.repeat(rows[:, None], place.shape[1], axis=1)
-        return unique_pairs(first[keep], rows[place[keep]], flipped[keep], value[keep])
+        value, place = np.take_along_axis(value, best, 1).ravel(), np.take_along_axis(place, best, 1).ravel()
+        ends = {"a": np.repeat(rows, best.shape[1]), "b": rows[place]}
+        table = pd.DataFrame({**ends, "flipped": best.ravel() >= k, "likeness": value})
+        return likeliest_first(table[value > -2])
 
 
 def _index(base: Floats) -> Any:
     """Return a faiss index that holds `base`: exact for few rows, inverted lists for many."""
     import faiss
 
+    faiss.omp_set_num_threads(available_cores())
     n, width = base.shape
-    flat = faiss.IndexFlatIP(width)
-    if n < _EXACT_BELOW:
-        flat.add(base)
-        return flat
-    # 4 sqrt(N) lists of about sqrt(N) / 4 rows: filling and asking them costs N^1.5 at most.
-    index = faiss.IndexIVFFlat(flat, width, int(4 * np.sqrt(n)), faiss.METRIC_INNER_PRODUCT)
-    index.cp.niter, index.cp.max_points_per_centroid, index.cp.min_points_per_centroid = 8, 64, 1
-    index.nprobe = _LISTS_ASKED
-    index.train(base)
+    index: Any = faiss.IndexFlatIP(width)
+    if n >= _EXACT_BELOW:
+        # 4 sqrt(N) lists of about sqrt(N) / 4 rows: filling and asking them costs N^1.5 at most.
+        index = faiss.IndexIVFFlat(index, width, int(4 * np.sqrt(n)), faiss.METRIC_INNER_PRODUCT)
+        index.cp.niter, index.cp.max_points_per_centroid, index.cp.min_points_per_centroid = 8, 64, 1
+        index.nprobe = _LISTS_ASKED
+        index.train(base)
     index.add(base)
     return index
 
 
-def unique_pairs(a: Ints, b: Ints, flipped: npt.NDArray[np.bool_], likeness: Floats) -> Pairs:
+def likeliest_first(pairs: pd.DataFrame) -> pd.DataFrame:
     """Order each pair as a < b, drop self-pairs and all but the likeliest of equals, sort by likeness."""
-    low, high = np.minimum(a, b), np.maximum(a, b)
-    order = np.argsort(-likeness, kind="stable")
-    order = order[low[order] != high[order]]
-    low, high, flipped, likeness = low[order], high[order], flipped[order], likeness[order]
-    key = pair_keys(low, high, flipped)
-    _, first = np.unique(key, return_index=True)
-    first.sort()
-    return Pairs(low[first], high[first], flipped[first], likeness[first].astype(np.float32))
+    low, high = np.sort(pairs[["a", "b"]].to_numpy(), axis=1).T
+    pairs = pairs.assign(a=low, b=high)[low != high].sort_values("likeness", ascending=False, kind="stable")
+    return pairs.drop_duplicates(["a", "b", "flipped"], ignore_index=True)
 
 
-def pair_keys(a: Ints, b: Ints, flipped: npt.NDArray[np.bool_]) -> Ints:
-    """Return one number a pair; distinct for distinct (a, b, flipped) up to a billion rows."""
-    return (a << 33) | (b << 1) | flipped.astype(np.int64)
-
-
-def hashes_both_ways(images: npt.NDArray[np.uint8], threads: int | None = None) -> tuple[Hashes, Hashes]:
-    """Return the 64-bit DCT hashes of images and of their left-right mirror images.
-
-    As `imagehash.phash`: signs of the 8 x 8 lowest cosine coefficients of a 32 x 32 reduction, against their median.
-    Mirroring changes the sign of the odd columns, so one transform serves both.
-
-    Args:
-        images: (N, 1, S, S) or (N, S, S) uint8.
-        threads: of this process; default: all cores.
-    """
-    side = images.shape[-1]
-    images = images.reshape(len(images), side, side)
-    edges = np.linspace(0, side, 33)
-    pixel = np.arange(side)
-    cells = np.clip(np.minimum(edges[1:, None], pixel + 1) - np.maximum(edges[:-1, None], pixel), 0, None)
-    waves = np.cos(np.pi * np.arange(8)[:, None] * (2 * np.arange(32) + 1) / 64)
-    transform = (waves @ (cells / cells.sum(axis=1, keepdims=True))).astype(np.float32)
-    parts = over_chunks(lambda rows: transform @ images[rows].astype(np.float32) @ transform.T, len(images), threads)
-    low = np.concatenate([np.empty((0, 8, 8), dtype=np.float32), *parts])
-    mirrored = low * np.where(np.arange(8) % 2, -1, 1).astype(np.float32)
-    return _bits(low), _bits(mirrored)
-
-
-def _bits(coefficients: Floats) -> Hashes:
-    flat = coefficients.reshape(len(coefficients), 64)
-    return np.packbits(flat > np.median(flat, axis=1, keepdims=True), axis=1).view(">u8").astype(np.uint64).ravel()
-
-
-def hash_pairs(plain: Hashes, mirrored: Hashes, window: int = 2) -> Pairs:
-    """Pair rows whose perceptual hashes differ by at most 10 of 64 bits, in either orientation.
+def hash_pairs(plain: Hashes, mirrored: Hashes) -> pd.DataFrame:
+    """Pair rows whose perceptual hashes, (N,) of the images and of their mirror images, differ by at most 10 of 64 bits.
 
     Sorted neighbourhood (Hernandez & Stolfo 1995): hashes are sorted four times, each time starting from another 16
-    bits, and each is compared with the next few; the cost is that of sorting.
-
-    Args:
-        plain, mirrored: (N,) hashes of the images and of their mirror images.
-        window: how many followers in sorted order are compared.
+    bits, and each is compared with the next two; the cost is that of sorting.
     """
-    n = len(plain)
     hashes = np.concatenate([plain, mirrored])
-    row, side = np.tile(np.arange(n), 2), np.repeat([False, True], n)
-    found: list[Pairs] = []
-    for turn in (0, 16, 32, 48):
-        turned = (hashes << np.uint64(turn)) | (hashes >> np.uint64((64 - turn) % 64)) if turn else hashes
-        order = np.argsort(turned, kind="stable")
-        for ahead in range(1, window + 1):
+    row, side = np.tile(np.arange(len(plain)), 2), np.repeat([False, True], len(plain))
+    words = hashes.astype(">u8").view(">u2").reshape(-1, 4)
+    found = []
+    for first in range(4):
+        order = np.lexsort(np.roll(words, -first, axis=1).T[::-1])  # lexsort's last key decides first
+        for ahead in (1, 2):
             i, j = order[:-ahead], order[ahead:]
             apart = np.bitwise_count(hashes[i] ^ hashes[j])
             near = (apart <= _NEAR_BITS) & ~(side[i] & side[j])
             i, j = i[near], j[near]
             likeness = (1 - apart[near] / 64).astype(np.float32)
-            found.append(Pairs(row[i], row[j], side[i] != side[j], likeness))
-    columns = [np.concatenate([getattr(p, name) for p in found]) for name in ("a", "b", "flipped", "likeness")]
-    return unique_pairs(*columns)
+            found.append(pd.DataFrame({"a": row[i], "b": row[j], "flipped": side[i] != side[j], "likeness": likeness}))
+    return likeliest_first(pd.concat(found))

@@ -8,127 +8,75 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from brainssl_utils.data.conflicts import label_conflicts, overlap_table, resolve_conflicts
 from brainssl_utils.data.copies.alignment import aligned_correlation
-from brainssl_utils.data.copies.candidates import hashes_both_ways
+from brainssl_utils.data.copies.candidates import perceptual_hashes
 from brainssl_utils.data.copies.linking import Linker, links_table
-from brainssl_utils.data.copies.signatures import Floats, Ints, signatures
-from brainssl_utils.data.partition import components, number_by_first
+from brainssl_utils.data.copies.signatures import Floats, signatures
+from brainssl_utils.data.corpus import Copies
+from brainssl_utils.data.partition import components
 from brainssl_utils.errors import CourseError
-
-__all__ = [
-    "Groups", "find_groups", "label_conflicts", "overlap_table", "pair_correlation", "resolve_conflicts",
-]  # fmt: skip
 
 SMALLEST_SIDE = 48
 
 
-@dataclass(frozen=True)
-class Groups:
-    """Duplicate groups and why.
-
-    Attributes:
-        group: (N,) int64 group of each image, numbered in the order of first members; most groups have one member.
-        links: evidence, one row a link: a, b (row numbers, a < b), test ("sha256": same file; "pixels": correlation
-            after alignment), value (1 for the same file), flipped (b is a mirrored copy). Links from `keep_links`
-            to `threshold` are listed too (neighbouring slices, mostly) but join no groups. Not every pair of a group
-            has a link: a chain of links is enough to join.
-        compared: how many pairs of images were compared pixel by pixel.
-        labels: (N,) labels, if `find_groups` was given them.
-    """
-
-    group: Ints
-    links: pd.DataFrame
-    compared: int = 0
-    labels: Ints | None = None
-
-    def largest(self, n: int = 10) -> pd.DataFrame:
-        """List the `n` largest groups of two or more: group, size, weakest link inside, number of different labels.
-
-        Groups are chains of links: a ~ b and b ~ c join a with c however far apart those are. A very large group with
-        a weakest link near the threshold, or with several labels, is where to look for a chain that went too far.
-        """
-        size = np.bincount(self.group)
-        top = np.argsort(-size, kind="stable")[:n]
-        top = top[size[top] > 1]
-        first, second = self.group[self.links["a"].to_numpy()], self.group[self.links["b"].to_numpy()]
-        inside = first == second
-        weakest = self.links["value"][inside].groupby(first[inside]).min()
-        table = pd.DataFrame({"group": top, "size": size[top], "weakest_link": weakest.reindex(top).to_numpy()})
-        if self.labels is not None:
-            table["labels"] = pd.Series(self.labels).groupby(self.group).nunique().reindex(top).to_numpy()
-        return table
-
-
 def find_groups(
     images: npt.NDArray[np.uint8],
-    sha256: Sequence[str] | npt.NDArray[np.str_],
-    phash: npt.NDArray[np.uint64] | None = None,
-    labels: npt.ArrayLike | None = None,
+    sha256: Sequence[str],
     threshold: float = 0.98,
     keep_links: float = 0.90,
     neighbours: int = 6,
-    threads: int | None = None,
-) -> Groups:
+) -> Copies:
     """Gather images that are copies of one picture: resized, recompressed, cropped, gamma-changed or mirrored.
 
     Args:
         images: (N, 1, S, S) uint8 decoded images, S even and at least 48; 96 is what the thresholds were measured at.
         sha256: (N,) content hashes of the files; equal ones are copies without further test.
-        phash: (N,) uint64 perceptual hashes as `imagehash.phash` gives them; computed from the pixels if left out.
-        labels: (N,) class codes; they play no part in the search and only appear in `Groups.largest`.
         threshold: correlation (0..1) of the band-passed pixels after alignment from which two images are copies.
             0.98 is met by nearly all copies and by few neighbouring slices of one patient; 0.90 includes most
             neighbouring slices.
         keep_links: links from this correlation on are listed as evidence, for `leakage` at lower thresholds.
         neighbours: candidates an image from the index of edge histograms.
-        threads: of this process; default: all cores.
-
-    Returns:
-        Groups.
 
     Raises:
         CourseError: lengths differ, or a parameter is out of range.
     """
     n = len(images)
-    if len(sha256) != n or (phash is not None and len(phash) != n):
-        raise CourseError(f"find_groups: {n} images need {n} sha256 and phash values, got {len(sha256)}.")
+    if len(sha256) != n:
+        raise CourseError(f"find_groups: {n} images need {n} sha256 values, got {len(sha256)}.")
     if not 0 < keep_links <= threshold <= 1:
         raise CourseError(f"find_groups: need 0 < keep_links <= threshold <= 1, got {keep_links} and {threshold}.")
-    codes = None if labels is None else np.asarray(labels, dtype=np.int64)
     pixels = _checked(images)
-    exact = [_same(sha256, "sha256"), _same([_digest(image) for image in pixels], "pixels")]
-    content = components(n, *(np.concatenate([table[end] for table in exact]) for end in ("a", "b")))
-    _, rows = np.unique(content, return_index=True)
+    same_pixels = [hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() for image in pixels]
+    exact = pd.concat([_same(sha256, "sha256"), _same(same_pixels, "pixels")])
+    rows = np.unique(components(n, exact["a"], exact["b"]), return_index=True)[1]
 
-    distinct = pixels if len(rows) == n else pixels[rows]
-    plain, mirrored = hashes_both_ways(distinct, threads)
-    if phash is not None:
-        plain = np.asarray(phash, dtype=np.uint64)[rows]
-    linker = Linker(signatures(distinct, threads), threshold, keep_links, threads)
-    linker.run(plain, mirrored, neighbours)
-    near = linker.links()
-    near["a"], near["b"] = rows[near["a"]], rows[near["b"]]
+    plain, mirrored = perceptual_hashes(pixels)
+    distinct = pixels if len(rows) == n else pixels[rows]  # a copy of 100,000 images takes 0.9 GB
+    linker = Linker(signatures(distinct), threshold)
+    linker.run(plain[rows], mirrored[rows], neighbours)
+    near = linker.compared[linker.compared["value"] >= keep_links]
+    near = near.sort_values("value", ascending=False, kind="stable").drop_duplicates(["a", "b"]).sort_values(["a", "b"])
+    near = near.assign(a=rows[near["a"]], b=rows[near["b"]])
 
-    links = pd.concat([*exact, near], ignore_index=True).drop_duplicates(["a", "b"], ignore_index=True)
+    links = pd.concat([exact, near]).drop_duplicates(["a", "b"], ignore_index=True)
     strong = links[links["value"] >= threshold]
-    return Groups(components(n, strong["a"], strong["b"]), links, linker.compared, codes)
+    group = components(n, strong["a"], strong["b"])
+    marks = pd.DataFrame({"phash": [f"{value:016x}" for value in plain], "group": group})
+    return Copies(marks, links, len(linker.compared))
 
 
 def pair_correlation(
-    images_a: npt.NDArray[np.uint8], images_b: npt.NDArray[np.uint8], threads: int | None = None
+    images_a: npt.NDArray[np.uint8], images_b: npt.NDArray[np.uint8]
 ) -> tuple[Floats, npt.NDArray[np.bool_]]:
     """Correlate images pair by pair as `find_groups` does, whichever way round fits better.
 
     Args:
         images_a, images_b: (P, 1, S, S) uint8, S even and at least 48.
-        threads: of this process; default: all cores.
 
     Returns:
         (P,) float32 correlation in -1..1 of the band-passed pixels after alignment, and (P,) bool: the second image
@@ -143,35 +91,25 @@ def pair_correlation(
             f"pair_correlation: shapes {first.shape} and {second.shape} differ; give one image b for each a."
         )
     n = len(first)
-    signs = signatures(np.concatenate([first, second]), threads)
+    signs = signatures(np.concatenate([first, second]))
     a, b = np.arange(n), np.arange(n, 2 * n)
-    values = [aligned_correlation(signs, a, b, np.full(n, flip), threads, hopeless=-1.0) for flip in (False, True)]
+    values = [aligned_correlation(signs, a, b, np.full(n, flip), hopeless=-1.0) for flip in (False, True)]
     return np.maximum(*values), values[1] > values[0]
 
 
 def _checked(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Return images as (N, S, S)."""
-    shape, side = images.shape, images.shape[-1]
-    if (
-        images.dtype != np.uint8
-        or len(shape) not in (3, 4)
-        or shape[-2:] != (side, side)
-        or shape[1:-2] not in ((), (1,))
-    ):
-        raise CourseError(f"images must be (N, 1, S, S) uint8, got {shape} {images.dtype}.")
+    """Return (N, 1, S, S) or (N, S, S) images as (N, S, S)."""
+    n, side = len(images), images.shape[-1]
+    if images.dtype != np.uint8 or images.shape not in ((n, side, side), (n, 1, side, side)):
+        raise CourseError(f"images must be (N, 1, S, S) uint8, got {images.shape} {images.dtype}.")
     if side < SMALLEST_SIDE or side % 2:
         raise CourseError(f"images of {side} x {side} pixels: the side must be even and at least {SMALLEST_SIDE}.")
-    return images.reshape(shape[0], side, side)
+    return images.reshape(n, side, side)
 
 
-def _digest(image: npt.NDArray[np.uint8]) -> str:
-    return hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest()
-
-
-def _same(values: Sequence[str] | npt.NDArray[np.str_], test: str) -> pd.DataFrame:
+def _same(values: Sequence[str], test: str) -> pd.DataFrame:
     """Link each row to the first one with an equal value."""
-    number = number_by_first(np.asarray(values, dtype=str))
-    _, first = np.unique(number, return_index=True)
-    origin = first[number]
+    number = pd.factorize(np.asarray(values, dtype=object))[0]
+    origin = np.unique(number, return_index=True)[1][number]
     again = np.flatnonzero(origin != np.arange(len(number)))
     return links_table(origin[again], again, test)

@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from brainssl_utils.data.chunks import over_chunks
+from brainssl_utils.compute.chunks import over_chunks
 
 Floats = npt.NDArray[np.floating[Any]]
-Ints = npt.NDArray[np.int64]
 FINE = 48  # side of the patches that are compared; their pixel is about the anatomy's detail at 96 x 96
 BAND = (1.2, 5.0)  # sigmas of the two Gaussians whose difference is the band-pass, in pixels of a patch
 CELLS, ANGLES = 8, 6
@@ -32,39 +31,33 @@ class Signatures:
         patch: (N, 48, 48) uint8 evened brightness in the window.
         fine: (N, 48, 48) float16 the same band-passed, mean square 1 (0 for a blank image), 0 outside the image.
         coarse: (N, 24, 24) float16, the same at half the resolution.
-        inside: (N, 2, 48) bool, rows and columns of the patch that lie well inside the image.
+        inside_y, inside_x: (N, 48) bool, rows and columns of the patch that lie well inside the image.
         shape: (N, 384) float16 histograms of edge directions in 8 x 8 cells (6 directions), of unit length.
     """
 
     patch: npt.NDArray[np.uint8]
     fine: npt.NDArray[np.float16]
     coarse: npt.NDArray[np.float16]
-    inside: npt.NDArray[np.bool_]
+    inside_y: npt.NDArray[np.bool_]
+    inside_x: npt.NDArray[np.bool_]
     shape: npt.NDArray[np.float16]
 
     def __len__(self) -> int:
         return len(self.fine)
 
 
-def signatures(images: npt.NDArray[np.uint8], threads: int | None = None) -> Signatures:
-    """Reduce images for comparison.
-
-    Args:
-        images: (N, 1, S, S) or (N, S, S) uint8, S even.
-        threads: of this process; default: all cores.
-    """
+def signatures(images: npt.NDArray[np.uint8]) -> Signatures:
+    """Reduce images, (N, 1, S, S) or (N, S, S) uint8 with S even, for comparison."""
     n = len(images)
     images = images.reshape(n, *images.shape[-2:])
-    signs = Signatures(*(np.empty((n, *column.shape[1:]), dtype=column.dtype) for column in _reduce(images[:0])))
-    columns = tuple(vars(signs).values())
+    columns = [np.empty((n, *part.shape[1:]), dtype=part.dtype) for part in _reduce(images[:0])]
 
     def work(rows: slice) -> None:
         for column, part in zip(columns, _reduce(images[rows])):
             column[rows] = part
 
-    for _ in over_chunks(work, n, threads):
-        pass
-    return signs
+    list(over_chunks(work, n))
+    return Signatures(*columns)
 
 
 def mirrored_shape(shape: npt.NDArray[np.float16]) -> npt.NDArray[np.float16]:
@@ -74,13 +67,13 @@ def mirrored_shape(shape: npt.NDArray[np.float16]) -> npt.NDArray[np.float16]:
 
 
 def _reduce(images: npt.NDArray[np.uint8]) -> tuple[np.ndarray, ...]:
+    """Return what `Signatures` holds of some images, in its order."""
     side = images.shape[-1]
     pixels: Floats = images.astype(np.float32)
     small = _halved(pixels)
     box = _window(_even_brightness(small, small))
     # A wide dark frame misleads the first curve; the second one is drawn from the window alone.
-    box = _window(_even_brightness(small, _resampled(small, box)))
-    box *= side / small.shape[-1]
+    box = _window(_even_brightness(small, _resampled(small, box))) * (side / small.shape[-1])
     patch = _resampled(pixels, box)
     centres = box[:, :, :1] + (box[:, :, 1:] - box[:, :, :1]) * (np.arange(FINE, dtype=np.float32) + 0.5) / FINE
     within = (centres > 0.5) & (centres < side - 0.5)
@@ -91,7 +84,7 @@ def _reduce(images: npt.NDArray[np.uint8]) -> tuple[np.ndarray, ...]:
     inner = inside[:, 0, :, None] & inside[:, 1, None, :]
     fine = _unit((smooth(patch, BAND[0]) - smooth(patch, BAND[1])) * inner).astype(np.float16)
     coarse = _unit(_halved((smooth(patch, 1.5) - smooth(patch, 5.0)) * inner)).astype(np.float16)
-    return np.rint(patch * 255).astype(np.uint8), fine, coarse, inside, _edges(_halved(patch))
+    return np.rint(patch * 255).astype(np.uint8), fine, coarse, inside[:, 0], inside[:, 1], _edges(_halved(patch))
 
 
 def _halved(x: Floats) -> Floats:
@@ -116,20 +109,14 @@ def _even_brightness(x: Floats, model: Floats) -> Floats:
 
 
 def _window(x: Floats) -> Floats:
-    """Find the window centre +- 1.8 standard deviations of the brightness, each axis for itself.
+    """Find the window centre +- 1.8 standard deviations of evened brightness (N, S, S), each axis for itself.
 
-    It lies just inside a head (a filled disc reaches to 2), so that a crop into the scalp hardly changes it.
-
-    Args:
-        x: (N, S, S) evened brightness.
-
-    Returns:
-        (N, 2, 2) from - to in pixels, for rows and columns.
+    It lies just inside a head (a filled disc reaches to 2), so that a crop into the scalp hardly changes it. Returned
+    as (N, 2, 2), from - to in pixels, for rows and columns.
     """
     n, side, _ = x.shape
     place = np.arange(side, dtype=np.float32) + 0.5
-    centre = np.full((n, 2, 1), side / 2, dtype=np.float32)
-    half = np.full((n, 2, 1), side / 2, dtype=np.float32)
+    centre = half = np.full((n, 2, 1), side / 2, dtype=np.float32)
     for _ in range(5):  # moments within the window move the window; five rounds settle it
         within = (np.abs(place - centre) <= half).astype(np.float32)
         rows = (x @ within[:, 1, :, None])[:, :, 0] * within[:, 0]
@@ -143,19 +130,15 @@ def _window(x: Floats) -> Floats:
 
 
 def _resampled(x: Floats, box: Floats) -> Floats:
-    """Return the 48 x 48 patch of each image under its window."""
+    """Return the 48 x 48 patch of each image under its window, each cell the mean of the pixels it covers."""
     side = x.shape[-1]
-    return _resampling(box[:, 0], side) @ x @ _resampling(box[:, 1], side).transpose(0, 2, 1)
-
-
-def _resampling(box: Floats, side: int) -> Floats:
-    """Return (N, 48, side) weights that average the pixels under each of 48 equal cells between box[:, 0] and [:, 1]."""
-    step = (box[:, 1:] - box[:, :1]) / FINE
-    middle = np.clip(box[:, :1] + step * (np.arange(FINE, dtype=np.float32) + 0.5), 0.5, side - 0.5)[:, :, None]
-    reach = np.maximum(step / 2, 0.5)[:, :, None]
+    step = (box[:, :, 1:] - box[:, :, :1]) / FINE
+    middle = np.clip(box[:, :, :1] + step * (np.arange(FINE, dtype=np.float32) + 0.5), 0.5, side - 0.5)[..., None]
+    reach = np.maximum(step / 2, 0.5)[..., None]
     pixel = np.arange(side, dtype=np.float32)
     weight = np.clip(np.minimum(middle + reach, pixel + 1) - np.maximum(middle - reach, pixel), 0, None)
-    return weight / np.maximum(weight.sum(axis=2, keepdims=True), 1e-6)
+    weight /= np.maximum(weight.sum(axis=3, keepdims=True), 1e-6)
+    return weight[:, 0] @ x @ weight[:, 1].transpose(0, 2, 1)
 
 
 def gaussian(side: int, sigma: float) -> Floats:

@@ -54,7 +54,6 @@ class Warp:
 class Patient:
     """Everything a slice of this patient is rendered from."""
 
-    class_name: str
     seed: tuple[int, int]  # of the set, and the patient's number in it
     warp: Warp
     contrast: str  # key of `CONTRASTS`
@@ -93,7 +92,7 @@ def draw_patient(seed: int, index: int, class_name: str, head: Head) -> Patient:
     inward = warp.from_canonical(np.array([0.0, -20.0, 12.0])) - centre
     lesion = draw_lesion(kind, centre, inward / max(np.linalg.norm(inward), 1.0), rng)
     place = (lesion.centre, 0.55 * lesion.radius, lesion if class_name in TUMOURS else None)
-    return Patient(class_name, (seed, index), warp, contrast, values, bias, noise, blur, gain, gamma, view, *place)
+    return Patient((seed, index), warp, contrast, values, bias, noise, blur, gain, gamma, view, *place)
 
 
 def _slice_generator(patient: Patient, plane: str, offset: float) -> np.random.Generator:
@@ -125,16 +124,13 @@ def _scanner(patient: Patient, picture: np.ndarray, rng: np.random.Generator) ->
     return np.round(255 * picture).astype(np.uint8)
 
 
-def render_slice(patient: Patient, head: Head, plane: str, offset: float = 0.0, with_lesion: bool = True) -> np.ndarray:
-    """One slice, (192, 192) uint8, `offset` mm from the patient's focus along the plane's normal.
-
-    `with_lesion=False` leaves the tumour out and everything else, noise included, the same.
-    """
+def render_slice(patient: Patient, head: Head, plane: str, offset: float = 0.0) -> np.ndarray:
+    """One slice, (192, 192) uint8, `offset` mm from the patient's focus along the plane's normal."""
     points = plane_points(patient, plane, offset)
     canonical = patient.warp.to_canonical(points)
     tissue = head.tissues_at(canonical)
     picture = sum(value * tissue[name] for name, value in zip(TISSUES, patient.values))
-    if patient.lesion is not None and with_lesion:
+    if patient.lesion is not None:
         depth, grey = head.depth_at(canonical), float(patient.values[0])
         picture = paint(patient.lesion, picture, points, tissue, depth, patient.contrast, grey)
     return _scanner(patient, picture, _slice_generator(patient, plane, offset).spawn(1)[0])

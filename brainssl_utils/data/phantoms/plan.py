@@ -13,21 +13,17 @@ from itertools import count, product
 import numpy as np
 
 from brainssl_utils.data.phantoms.patients import PLANES
+from brainssl_utils.data.phantoms.word import SMALLEST
+from brainssl_utils.data.reading.sources import CLASSES, PAPER_SOURCES
+from brainssl_utils.data.reading.sources import SOURCES as ARCHIVES
 from brainssl_utils.errors import CourseError
 
 SOURCES = ("phantom-a", "phantom-b", "phantom-c")
-CLASSES = ("glioma", "meningioma", "no_tumor", "pituitary")
-# Files of each class (order of CLASSES) in the archives that the sources imitate.
-COUNTS = {
-    "phantom-a": (300, 306, 405, 300),
-    "phantom-b": (926, 937, 500, 901),
-    "phantom-c": (901, 913, 438, 844),
-}
+COUNTS = {source: ARCHIVES[imitated].counts for source, imitated in zip(SOURCES, PAPER_SOURCES)}
 COPIES_A = 1 / 3  # of phantom-a, found in phantom-b too
 COPIES_B = 0.2  # of phantom-b, copies of other files of it
 COPIES_C = 0.9  # of phantom-c, refined copies of files of phantom-b
 TESTING_B = 394 / 3264  # of phantom-b, filed under Testing
-SMALLEST = 60
 
 
 @dataclass
@@ -47,7 +43,7 @@ class PlannedFile:
 
 def class_counts(n_files: int) -> dict[str, dict[str, int]]:
     """Files per source and class: the archives' proportions scaled to `n_files` in all, at least two each."""
-    weights = np.array([COUNTS[source] for source in SOURCES], dtype=float)
+    weights = np.array([[COUNTS[source][name] for name in CLASSES] for source in SOURCES], dtype=float)
     exact = weights / weights.sum() * n_files
     counts = np.maximum(np.floor(exact).astype(int), 2)
     while counts.sum() != n_files:

@@ -9,17 +9,16 @@ from __future__ import annotations
 import io
 import json
 import os
-import shutil
-import uuid
-from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
+from brainssl_utils.compute.machine import available_cores
 from brainssl_utils.data.phantoms.anatomy import Head, canonical_head
 from brainssl_utils.data.phantoms.patients import draw_patient, render_slice
 from brainssl_utils.data.phantoms.plan import PlannedFile, plan_files
@@ -95,13 +94,13 @@ def _write_patient(folder: Path, files: list[PlannedFile], seed: int, head: Head
     rng = np.random.default_rng((seed, files[0].patient, 1))
     written: dict[str, bytes] = {}
     for file in sorted(files, key=lambda f: (f.copy_of is not None, f.path)):
-        if file.copy_of:
-            content = written[file.copy_of.path]
-            if file.changes != ("exact",):
-                content = _jpeg(Image.open(io.BytesIO(content)), *file.changes)
-        else:
+        if file.copy_of is None:
             pixels = render_slice(patient, head, file.plane, file.position * patient.reach)
             content = _original(pixels, file.source, rng)
+        elif file.changes == ("exact",):
+            content = written[file.copy_of.path]
+        else:
+            content = _jpeg(Image.open(io.BytesIO(written[file.copy_of.path])), *file.changes)
         written[file.path] = content
         path = folder / file.path
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -109,16 +108,12 @@ def _write_patient(folder: Path, files: list[PlannedFile], seed: int, head: Head
 
 
 def _manifest(files: list[PlannedFile]) -> pd.DataFrame:
-    columns = {
-        "source": [file.source for file in files],
-        "path": [file.path for file in files],
-        "patient": [f"p{file.patient:04d}" for file in files],
-        "plane": [file.plane for file in files],
-        "class": [file.class_name for file in files],
-        "copy_of": [file.copy_of.path if file.copy_of else "" for file in files],
-        "change": ["+".join(file.changes) for file in files],
-    }
-    return pd.DataFrame(columns).sort_values("path", ignore_index=True)
+    table = pd.DataFrame([vars(file) for file in files]).rename(columns={"class_name": "class"})
+    table["patient"] = table["patient"].map("p{:04d}".format)
+    table["copy_of"] = [file.copy_of.path if file.copy_of else "" for file in files]
+    table["change"] = table["changes"].map("+".join)
+    columns = ["source", "path", "patient", "plane", "class", "copy_of", "change"]
+    return table[columns].sort_values("path", ignore_index=True)
 
 
 def _is_finished(out_dir: Path, settings: dict[str, int]) -> bool:
@@ -155,28 +150,25 @@ def write_phantoms(out_dir: str | Path, n_files: int = 1500, seed: int = 0, work
     if _is_finished(out_dir, settings):
         return out_dir
     files = plan_files(n_files, seed)
-    by_patient = defaultdict(list)
-    for file in files:
-        by_patient[file.patient].append(file)
+    by_patient = pd.Series(files).groupby([file.patient for file in files]).agg(list)
     head = canonical_head()
-    temporary = out_dir.with_name(f".{out_dir.name}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        temporary.mkdir(parents=True)
-        with ThreadPoolExecutor(workers or min(4, os.cpu_count() or 1)) as pool:
-            list(pool.map(lambda part: _write_patient(temporary, part, seed, head), by_patient.values()))
-        _manifest(files).to_csv(temporary / "manifest.csv", index=False, lineterminator="\n")
-        (temporary / MARKER).write_text(json.dumps(settings) + "\n", encoding="utf-8")
-        _move_into_place(temporary, out_dir, settings)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    out_dir.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=out_dir.parent, prefix=f".{out_dir.name}.") as temporary:
+        folder = Path(temporary) / out_dir.name
+        folder.mkdir()
+        with ThreadPoolExecutor(workers or min(4, available_cores())) as pool:
+            list(pool.map(lambda part: _write_patient(folder, part, seed, head), by_patient))
+        _manifest(files).to_csv(folder / "manifest.csv", index=False, lineterminator="\n")
+        (folder / MARKER).write_text(json.dumps(settings) + "\n", encoding="utf-8")
+        _move_into_place(folder, out_dir, settings)
     return out_dir
 
 
-def _move_into_place(temporary: Path, out_dir: Path, settings: dict[str, int]) -> None:
+def _move_into_place(folder: Path, out_dir: Path, settings: dict[str, int]) -> None:
     try:
         with suppress(FileNotFoundError):
             out_dir.rmdir()  # an empty folder: Windows moves nothing onto a folder that exists
-        os.replace(temporary, out_dir)
+        os.replace(folder, out_dir)
     except OSError:
         if not _is_finished(out_dir, settings):
             raise  # else another process was faster, with the same bytes

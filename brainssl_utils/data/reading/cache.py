@@ -1,27 +1,27 @@
-"""The cache of decoded corpora: one file each, written whole, checked on reading."""
+"""The cache of decoded corpora: a small folder each, in plain formats, checked on reading.
+
+Arrays lie in it as `.npy`, tables as `.parquet`, plain values as `.json`. `checksums.json` is written last: a folder that
+is damaged, cut short or half written does not fit it and counts as absent.
+"""
 
 from __future__ import annotations
 
 import io
 import json
 import os
-import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from brainssl_utils.errors import CourseError
-from brainssl_utils.files import atomic_path
+from brainssl_utils.files import atomic_path, write_json
 
-Content = tuple[dict[str, np.ndarray], dict[str, pd.DataFrame], dict[str, Any]]  # arrays, tables, facts
-
-_PIECE = 1 << 20  # bytes; what a processor's cache holds between checksum and writing
-
-_TEXT = {"id", "source", "class_name", "path", "sha256", "phash", "patient", "plane", "reason", "action", "test"}
-_TYPES = {"label": "int8", "fold": "Int64", "flipped": "bool", "value": "float64"}
+_CHECKSUMS = "checksums.json"
+_READERS: dict[str, Callable[[io.BytesIO], Any]] = {".npy": np.load, ".parquet": pd.read_parquet, ".json": json.load}
 
 
 def cache_folder(cache_dir: str | Path | None = None) -> Path:
@@ -30,65 +30,46 @@ def cache_folder(cache_dir: str | Path | None = None) -> Path:
     return Path(chosen).expanduser()
 
 
-def save(path: Path, arrays: dict[str, np.ndarray], tables: dict[str, pd.DataFrame], facts: dict[str, Any]) -> None:
-    """Write arrays, tables and facts into one uncompressed `.npz` file, whole or not at all.
+def save(folder: Path, parts: dict[str, Any]) -> None:
+    """Write arrays, tables and plain values into `folder`, a file each.
 
     Raises:
         CourseError: the folder cannot be written.
     """
-    texts = {name: frame.to_csv(index=False, lineterminator="\n") for name, frame in tables.items()}
-    texts["facts"] = json.dumps(facts)
-    coded = {name: np.frombuffer(text.encode(errors="surrogateescape"), np.uint8) for name, text in texts.items()}
+    checksums = {}
     try:
-        with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as file:
-            for name, array in (arrays | coded).items():
-                with file.open(f"{name}.npy", "w", force_zip64=True) as member:
-                    _write(member, array)
+        for name, part in parts.items():
+            file, content = _encoded(name, part)
+            with atomic_path(folder / file) as temporary:
+                temporary.write_bytes(content)
+            checksums[file] = zlib.crc32(content)
+        write_json(folder / _CHECKSUMS, checksums)
     except OSError as error:
-        reason = f"cannot write the cache {path}: {error.strerror or error}"
+        reason = f"cannot write the cache {folder}: {error.strerror or error}"
         raise CourseError(f"{reason}. Choose a folder with room, by cache_dir or $BRAINSSL_CACHE.") from error
 
 
-def _write(member: IO[bytes], array: np.ndarray) -> None:
-    """What `np.savez` writes, in a fifth of its time: it copies an array twice on the way into a zip."""
-    array = np.ascontiguousarray(array)
-    np.lib.format.write_array_header_1_0(member, np.lib.format.header_data_from_array_1_0(array))
-    content = array.data.cast("B") if array.size else b""
-    for start in range(0, len(content), _PIECE):
-        member.write(content[start : start + _PIECE])
-
-
-def load(path: Path, tables: tuple[str, ...]) -> Content | None:
-    """Read what `save` wrote: arrays, tables, facts. None if there is no such file or it is damaged (it has checksums)."""
+def load(folder: Path) -> dict[str, Any] | None:
+    """Return the parts that `save` wrote, by name; None if they are not there or not whole."""
+    parts = {}
     try:
-        with np.load(path, allow_pickle=False) as file:
-            content = {name: file[name] for name in file.files}
-        facts = json.loads(content.pop("facts").tobytes().decode(errors="surrogateescape"))
-        frames = {name: _frame(content.pop(name).tobytes()) for name in tables}
-    except FileNotFoundError:
+        for file, checksum in json.loads((folder / _CHECKSUMS).read_bytes()).items():
+            content = (folder / file).read_bytes()
+            if zlib.crc32(content) != checksum:
+                return None
+            parts[Path(file).stem] = _READERS[Path(file).suffix](io.BytesIO(content))
+    except (OSError, ValueError, AttributeError, KeyError):  # no such file; no JSON; JSON of another kind
         return None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError):
-        return None
-    return content, frames, facts
+    return parts
 
 
-def typed(frame: pd.DataFrame) -> pd.DataFrame:
-    """Give each column the type it has after a round through the cache, so that both loads return the same."""
-    return frame.astype({name: _type(name) for name in frame.columns})
-
-
-def _type(column: str) -> str:
-    return "str" if column in _TEXT else _TYPES.get(column, "int64")
-
-
-def _frame(text: bytes) -> pd.DataFrame:
-    header = text.partition(b"\n")[0].decode().split(",")
-    return pd.read_csv(
-        io.BytesIO(text),
-        dtype={name: _type(name) for name in header},
-        keep_default_na=False,
-        na_values={name: [""] for name in header if name not in _TEXT},
-        encoding_errors="surrogateescape",
-        lineterminator="\n",
-        float_precision="round_trip",
-    )
+def _encoded(name: str, part: Any) -> tuple[str, bytes]:
+    """The file's name and its content."""
+    buffer = io.BytesIO()
+    if isinstance(part, np.ndarray):
+        np.save(buffer, part, allow_pickle=False)
+        return f"{name}.npy", buffer.getvalue()
+    if isinstance(part, pd.DataFrame):
+        part.to_parquet(buffer, index=False)
+        return f"{name}.parquet", buffer.getvalue()
+    return f"{name}.json", json.dumps(part).encode()

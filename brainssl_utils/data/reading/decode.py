@@ -1,23 +1,35 @@
-"""Image files to small grey squares: every format Pillow reads, each file decoded once."""
+"""Image files to small grey squares: common formats, by Pillow, each file decoded once."""
 
 from __future__ import annotations
 
 import io
-from collections import defaultdict
+import sys
+import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from brainssl_utils.data.chunks import over_chunks
 from brainssl_utils.data.reading.archives import Unreadable
 
 MIN_SIDE = 16  # px; a smaller picture shows nothing that can be classified
-MAX_PIXELS = 60_000_000  # px; a file that declares more is refused before a byte of it is decoded
-_HASH_SIDE = 32
-_FILTER = Image.Resampling.BILINEAR  # Pillow widens it to the reduction factor, so it averages areas (no aliasing)
+MAX_PIXELS = 36_000_000  # px; a file that declares more is refused before a byte of it is decoded
+# Multi-picture JPEGs (MPO) open as JPEG.
+FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000")  # none of them runs a program
+_LARGE = 4_000_000  # px; larger pictures are decoded one at a time, so that threads do not add up their memory
+_ONE_AT_A_TIME = threading.Lock()
+_BAND = 64  # rows of such a picture that are worked on at once
+_DEPTHS = (8, 10, 12, 14)  # bits that scanners use; a little above one of them is that depth still
+_OVERSHOOT = 1.25
+_SAME_DEPTH = 3.0  # two pictures of one source whose brightest values differ by less are of one depth
 _SIXTEEN_BIT = {"I", "I;16", "I;16B", "I;16L", "I;16N"}
+# Pillow's names of colours of 16 bits, and of the same bytes read in the other order
+_DEEP_COLOURS = {
+    f"{colours};16{order}": f"{colours};16{other}"
+    for colours in ("RGB", "RGBX", "RGBA")
+    for order, other in (("B", "L"), ("L", "B"), ("N", "B" if sys.byteorder == "little" else "L"))
+}
 _ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -30,43 +42,45 @@ _TURNS = {
 }
 
 
-@dataclass(frozen=True)
-class Decoded:
-    """One picture, from which `squares` makes squares.
+class Picture(NamedTuple):
+    """One picture as a small grey square.
 
     Attributes:
-        grey: mode "L"; of a large JPEG at half, quarter or eighth scale.
+        square: (size, size) uint8, whatever the picture's aspect ratio, as in the paper.
         width, height: of the original, in px, the right way up.
         note: what was done to it beyond decoding, for `Corpus.problems`.
-        box: the part of `grey` that the picture covers, where it was scaled (left, upper, right, lower).
-        turn: what brings a square the right way up.
+        deep: of a picture of 16 bits the square before it is scaled to 8, uint16; None for others.
+        top: its brightest value, 0 where `deep` is None.
     """
 
-    grey: Image.Image
+    square: np.ndarray
     width: int
     height: int
     note: str = ""
-    box: tuple[float, float, float, float] | None = None
-    turn: Image.Transpose | None = None
+    deep: np.ndarray | None = None
+    top: int = 0
 
 
-def decode_image(data: bytes, largest: int = 96) -> Decoded:
-    """Decode an image file to grey, for squares of up to `largest` px.
+def decode_image(data: bytes, size: int = 96) -> Picture:
+    """Decode an image file to a grey square of `size` px.
 
-    The pixels are those of `Image.open(f).convert("L")`, apart from JPEGs at least twice as large as the largest square:
-    those are decoded at half, quarter or eighth scale (correlation of a square with that of the full decode above 0.998,
-    its median above 0.9999 on the course's archives). Transparent pixels become black. 16-bit greys are scaled by the
-    bits in use (12 or 16), other deep greys by their own range. EXIF orientation is applied; of an animation the first
-    frame is taken.
+    The pixels are those of `Image.open(f).convert("L").resize((size, size), BILINEAR)`, apart from JPEGs at least twice as
+    large as the square: those are decoded at half, quarter or eighth scale (correlation of a square with that of the full
+    decode above 0.998, its median above 0.9999 on the course's archives). Transparent pixels become black. Pictures
+    of 16 bits, grey or colour, are scaled by the bits in use (see `depth_scales`; alone here, with all of its source on
+    loading), other deep greys by their own range. EXIF orientation is applied; of an animation the first frame is taken.
 
     Raises:
-        Unreadable: empty, not an image, cut short, smaller than 16 px a side, or larger than 60 million px.
+        Unreadable: empty, not an image, cut short, smaller than 16 px a side, or larger than 36 million px.
     """
     if not data:
         raise Unreadable("empty file (0 bytes)")
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            return _decoded(image, largest)
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            if image.width * image.height <= _LARGE:
+                return _decoded(image, data, size)
+            with _ONE_AT_A_TIME:
+                return _decoded(image, data, size)
     except Unreadable:
         raise
     except Image.UnidentifiedImageError as error:
@@ -77,83 +91,145 @@ def decode_image(data: bytes, largest: int = 96) -> Decoded:
         raise Unreadable(f"cannot be decoded: {error}") from error
 
 
-def squares(pictures: Sequence[Decoded], size: int) -> np.ndarray:
-    """Resize each picture to a square, whatever its aspect ratio, as in the paper: (N, size, size) uint8.
+def depth_scales(tops: Sequence[int]) -> list[tuple[float, int]]:
+    """For pictures of 16 bits from one source the value that becomes white, and the bits in use, by their brightest values.
 
-    The pixels are those of `grey.resize((size, size), BILINEAR)`.
+    Pictures share one scale unless a gap of a factor of three parts their brightest values (10-bit pictures beside
+    16-bit ones): slices of one scanner keep their brightness to each other, whether the brightest is just below or just
+    above 4095. White is the largest value of the bits in use, or the brightest value itself a little above 8, 10, 12 or
+    14 bits.
     """
-    made = np.empty((len(pictures), size, size), dtype=np.uint8)
-    alike: dict[object, list[int]] = defaultdict(list)
-    for place, picture in enumerate(pictures):
-        alike[picture.grey.size, picture.box].append(place)
-    for places in alike.values():
-        for first in range(0, len(places), 4):
-            some = places[first : first + 4]
-            greys, box = [pictures[place].grey for place in some], pictures[some[0]].box
-            if len(some) == 4:  # as the channels of one picture, four resize in the time of three
-                together = Image.merge("CMYK", greys).resize((size, size), _FILTER, box)
-                made[some] = np.asarray(together).transpose(2, 0, 1)
-            else:
-                made[some] = [np.asarray(grey.resize((size, size), _FILTER, box)) for grey in greys]
-    for place, picture in enumerate(pictures):
-        if picture.turn is not None:  # turning the small square equals turning the picture first, and costs less
-            made[place] = np.asarray(Image.fromarray(made[place]).transpose(picture.turn))
-    return made
+    order = np.argsort(tops, kind="stable")[::-1]
+    scales: list[tuple[float, int]] = [(255.0, 8)] * len(tops)
+    before = 0
+    for row in order.tolist():
+        if not before or tops[row] * _SAME_DEPTH <= before:
+            scale = _white(tops[row])
+        scales[row], before = scale, max(tops[row], 1)
+    return scales
 
 
-def perceptual_hashes(images: np.ndarray, threads: int | None = None) -> np.ndarray:
-    """64-bit DCT hashes of (N, 1, S, S) uint8 images, (N,) uint64: the bits of `imagehash.phash`, first bit highest.
+def _white(top: int) -> tuple[float, int]:
+    for bits in _DEPTHS:
+        if top < 2**bits:
+            return 2.0**bits - 1, bits
+        if bits > 8 and top <= _OVERSHOOT * (2**bits - 1):
+            return float(top), bits
+    return 65535.0, 16
 
-    A bit says whether one of the 8 x 8 lowest DCT coefficients of a 32 x 32 thumbnail lies above their median.
-    `threads` work side by side; by default one a core.
-    """
-    from scipy.fft import dct
 
-    lowest = dct(np.eye(_HASH_SIDE), axis=0)[:8]
+def scaled_square(deep: np.ndarray, white: float) -> np.ndarray:
+    """A uint16 square as uint8, 0..white becoming 0..255."""
+    return np.minimum(np.rint(deep * (255.0 / white)), 255).astype(np.uint8)
 
-    def work(rows: slice) -> np.ndarray:
-        small = (_HASH_SIDE, _HASH_SIDE)
-        thumbs = [np.asarray(Image.fromarray(one).resize(small, Image.Resampling.LANCZOS)) for one in images[rows, 0]]
-        low = (lowest @ np.stack(thumbs).astype(np.float64) @ lowest.T).reshape(-1, 64)
-        return np.packbits(low > np.median(low, axis=1, keepdims=True), axis=1)
 
-    parts = [np.empty((0, 8), dtype=np.uint8), *over_chunks(work, len(images), threads)]
-    return np.concatenate(parts).view(">u8").ravel().astype(np.uint64)
+def depth_note(bits: int) -> str:
+    """What is said of a picture of 16 bits."""
+    return f"16-bit picture, {bits} bits in use in its source, scaled to 8"
 
 
 def scale_to_uint8(values: np.ndarray) -> np.ndarray:
     """Map a grey array of any depth linearly from its own minimum..maximum to 0..255; non-finite values become 0."""
-    values = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    values = np.nan_to_num(values.astype(np.float64), copy=False, nan=0.0, posinf=0.0, neginf=0.0)
     low, high = values.min(), values.max()
     if high <= low:
         return np.zeros(values.shape, dtype=np.uint8)
-    return np.rint((values - low) * (255.0 / (high - low))).astype(np.uint8)
+    values -= low
+    values *= 255.0 / (high - low)
+    return np.rint(values, out=values).astype(np.uint8)
 
 
-def _decoded(image: Image.Image, largest: int) -> Decoded:
+def to_square(grey: Image.Image, size: int, box: tuple[float, float, float, float] | None = None) -> Image.Image:
+    """Shrink (or enlarge) a picture, or the part of it in `box`, to size x size px."""
+    # Pillow widens the filter to the reduction factor, so it averages areas (no aliasing).
+    return grey.resize((size, size), Image.Resampling.BILINEAR, box)
+
+
+def _decoded(image: Image.Image, data: bytes, size: int) -> Picture:
     width, height = image.size
     if min(width, height) < MIN_SIDE:
         raise Unreadable(f"too small: {width} x {height} px, at least {MIN_SIDE} px a side expected")
     if width * height > MAX_PIXELS:
         raise Unreadable(f"refused: {width} x {height} px, more than the {MAX_PIXELS:,} allowed")
-    notes = []
-    box = None
-    if image.format == "JPEG":
-        drafted = image.draft("L", (2 * largest, 2 * largest))
-        box = drafted[1] if drafted else None
-        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1)) if "exif" in image.info else None
+    frames = getattr(image, "n_frames", 1)
+    deep = _sixteen_bits(image, data)  # before EXIF is asked for: that decodes a PNG
+    turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+    if deep is not None:
+        top, square, note = int(deep.max(initial=0)), _shrunk(deep, size), ""
     else:
-        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
-        frames = getattr(image, "n_frames", 1)
-        if frames > 1:
-            notes.append(f"first of {frames} frames taken")
-    grey, note = _grey(image)
-    notes += [note] if note else []
+        drafted = image.draft("L", (2 * size, 2 * size)) if image.format == "JPEG" else None
+        grey, note = _grey(image)
+        # The part that the picture covers, once scaled
+        top, square = 0, np.asarray(to_square(grey, size, drafted[1] if drafted else None))
+    notes = [f"first of {frames} frames taken" if frames > 1 else "", note]
     if turn is not None:
+        square = _turned(square, turn)  # equals turning the picture first, and costs less
         notes.append("turned as its EXIF orientation says")
-        if turn in (*(_TURNS[k] for k in (5, 6, 7, 8)),):
+        if turn not in (_TURNS[2], _TURNS[3], _TURNS[4]):
             width, height = height, width
-    return Decoded(grey, width, height, "; ".join(notes), box, turn)
+    said = "; ".join(filter(None, notes))
+    if deep is None:
+        return Picture(square, width, height, said)
+    ((white, bits),) = depth_scales([top])
+    said = "; ".join(filter(None, [said, depth_note(bits)]))
+    return Picture(scaled_square(square, white), width, height, said, square, top)
+
+
+def _turned(square: np.ndarray, turn: Image.Transpose) -> np.ndarray:
+    """A square turned as Pillow turns pictures, of any type."""
+    T = Image.Transpose
+    turns = {
+        T.FLIP_LEFT_RIGHT: lambda a: a[:, ::-1],
+        T.FLIP_TOP_BOTTOM: lambda a: a[::-1],
+        T.ROTATE_90: lambda a: np.rot90(a),
+        T.ROTATE_180: lambda a: a[::-1, ::-1],
+        T.ROTATE_270: lambda a: np.rot90(a, 3),
+        T.TRANSPOSE: lambda a: a.T,
+        T.TRANSVERSE: lambda a: a[::-1, ::-1].T,
+    }
+    return turns[turn](square)
+
+
+def _shrunk(values: np.ndarray, size: int) -> np.ndarray:
+    """(H, W) uint16 as (size, size) uint16, by the filter of `to_square`."""
+    factor = min(values.shape) // (4 * size)
+    if values.size > _LARGE and factor > 1:  # means of small blocks first: floats of all pixels would fill the memory
+        rows, columns = (side // factor for side in values.shape)
+        blocks = values[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor)
+        values = blocks.mean(axis=(1, 3), dtype=np.float32)
+    small = to_square(Image.fromarray(values.astype(np.float32, copy=False)), size)
+    return np.clip(np.rint(np.asarray(small)), 0, 65535).astype(np.uint16)
+
+
+def _sixteen_bits(image: Image.Image, data: bytes) -> np.ndarray | None:
+    """(H, W) uint16 of a picture of 16 bits, grey or colour; None for all others."""
+    if image.mode in _SIXTEEN_BIT:
+        values = np.asarray(image)
+        if values.dtype.kind == "u" or (values.min(initial=0) >= 0 and values.max(initial=0) <= 65535):
+            return values.astype(np.uint16, copy=False)
+        return None
+    tiles = getattr(image, "tile", [])
+    modes = [tile.args[0] if isinstance(tile.args, tuple) else tile.args for tile in tiles]
+    colour = [mode for mode in modes if isinstance(mode, str) and mode in _DEEP_COLOURS]
+    if not colour or len(colour) != len(tiles):
+        return None
+    # Pillow keeps eight of the sixteen bits of a colour. Read in the other byte order, it keeps the other eight.
+    with Image.open(io.BytesIO(data), formats=FORMATS) as again:
+        other = _DEEP_COLOURS[colour[0]]
+        again.tile = [
+            tile._replace(args=(other, *tile.args[1:]) if isinstance(tile.args, tuple) else other)
+            for tile in again.tile
+        ]
+        low = np.asarray(again)[..., :3]
+    high = np.asarray(image)
+    weights = np.array([19595, 38470, 7471], dtype=np.float32) / 65536  # those of Pillow's convert("L")
+    grey = np.zeros(high.shape[:2], dtype=np.uint16)
+    for row in range(0, len(grey), _BAND):
+        band = slice(row, row + _BAND)
+        grey[band] = np.rint((high[band, :, :3].astype(np.float32) * 256 + low[band]) @ weights)
+    if high.shape[-1] == 4:
+        grey[high[..., 3] == 0] = 0
+    return grey
 
 
 def _grey(image: Image.Image) -> tuple[Image.Image, str]:
@@ -161,29 +237,23 @@ def _grey(image: Image.Image) -> tuple[Image.Image, str]:
         image.load()
         return image, ""
     if image.mode in _SIXTEEN_BIT:
-        values = np.asarray(image)
-        top = int(values.max(initial=0))
-        if values.min(initial=0) < 0 or top > 65535:
-            return Image.fromarray(scale_to_uint8(values)), "deep grey scaled from its own range to 8 bits"
-        bits = 8 if top <= 255 else 12 if top <= 4095 else 16
-        scaled = np.rint(values * (255.0 / (2**bits - 1))).astype(np.uint8)
-        return Image.fromarray(scaled), f"16-bit grey with {bits} bits in use scaled to 8"
+        return Image.fromarray(scale_to_uint8(np.asarray(image))), "deep grey scaled from its own range to 8 bits"
     if image.mode == "F":
         return Image.fromarray(scale_to_uint8(np.asarray(image))), "floating-point grey scaled to 8 bits"
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         solid = Image.new("RGBA", image.size, (0, 0, 0, 255))
         solid.alpha_composite(image.convert("RGBA"))
         return solid.convert("RGB").convert("L"), ""
-    if image.mode in ("1", "RGB"):
-        return image.convert("L"), ""
     return image.convert("RGB").convert("L"), ""
 
 
 def _not_an_image(data: bytes) -> str:
     if data[128:132] == b"DICM":
-        return "not read: a DICOM file; convert it to PNG first"
+        return "not read: a DICOM file; install pydicom (the extra `medical`), or convert it to PNG first"
     if data[:4] in (b"\x5c\x01\x00\x00", b"\x00\x00\x01\x5c") or data[344:347] in (b"n+1", b"ni1"):
-        return "not read: a NIfTI volume; export slices as PNG first"
+        return "not read: a NIfTI volume whose name does not end in .nii or .nii.gz"
+    if data[:4] == b"%!PS" or data[:4] == b"\xc5\xd0\xd3\xc6":
+        return "refused: PostScript (EPS), which only a program can draw; save it as PNG"
     if b"\0" not in data[:1024]:
         return "not an image: a text file"
     return "not an image that can be read"

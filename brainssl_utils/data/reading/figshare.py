@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     import h5py
 
 LABELS = {1: "meningioma", 2: "glioma", 3: "pituitary"}
+_MAX_VALUES = 4096 * 4096  # of one array; the published slices are 512 x 512
+_MAX_FOLDS = 2**18  # bytes of `cvind.mat`; the published one has 25 kB
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 
 
@@ -68,18 +73,13 @@ def parse_slice(data: bytes) -> FigshareSlice:
     Raises:
         Unreadable: not MATLAB v7.3, cut short, or a part is missing or has an unexpected shape or value.
     """
-    with _open_hdf5(data) as file:
-        try:
-            group = file["cjdata"]
-            image = np.asarray(group["image"][()])
-            mask = np.asarray(group["tumorMask"][()]).astype(bool)
-            border = np.asarray(group["tumorBorder"][()], dtype=np.float64).ravel()
-            label = int(np.asarray(group["label"][()]).ravel()[0])
-            patient = "".join(chr(int(code)) for code in np.asarray(group["PID"][()]).ravel()).strip("\0 ")
-        except KeyError as error:
-            raise Unreadable(f"part missing in the .mat file: {error.args[0]}") from error
-        except Exception as error:  # h5py raises OSError, TypeError, IndexError ... on a damaged file
-            raise Unreadable(f"cannot be decoded: {error}") from error
+    with _hdf5(data) as file:
+        group = _member(file, "cjdata")
+        image = _array(group, "image")
+        mask = _array(group, "tumorMask").astype(bool)
+        border = _array(group, "tumorBorder").astype(np.float64).ravel()
+        label = int(_array(group, "label").ravel()[0])
+        patient = "".join(chr(int(code)) for code in _array(group, "PID").ravel()).strip("\0 ")
     if image.ndim != 2 or mask.shape != image.shape:
         raise Unreadable(f"image of shape {image.shape} and mask of shape {mask.shape}: two equal planes expected")
     if label not in LABELS:
@@ -96,25 +96,61 @@ def parse_folds(data: bytes) -> np.ndarray:
     """
     try:
         if _is_hdf5(data):
-            with _open_hdf5(data) as file:
-                folds = np.asarray(file["cvind"][()])
+            with _hdf5(data) as file:
+                folds = _array(file, "cvind")
         else:
             from scipy.io import loadmat
 
-            folds = loadmat(io.BytesIO(data))["cvind"]
-        return np.asarray(folds).ravel().astype(np.int64)
-    except Unreadable:
-        raise
-    except Exception as error:
+            if len(data) > _MAX_FOLDS:  # packed numbers unpack to a thousand times as many
+                raise Unreadable(f"{len(data):,} bytes, more than {_MAX_FOLDS:,}")
+            folds = loadmat(io.BytesIO(data), variable_names=["cvind"])["cvind"]
+    except Exception as error:  # scipy, like h5py, raises nearly anything on a damaged file
         raise Unreadable(f"no array `cvind` of folds can be read from it: {error}") from error
+    return np.asarray(folds).ravel().astype(np.int64)
+
+
+def _member(group: h5py.Group, name: str) -> Any:
+    """A part of an HDF5 file that lies in this very file.
+
+    Raises:
+        Unreadable: it is a link, which may lead to any file of this computer.
+        KeyError: there is none.
+    """
+    import h5py
+
+    link = group.get(name, getlink=True)
+    if link is None:
+        raise KeyError(name)
+    if not isinstance(link, h5py.HardLink):
+        raise Unreadable(f"refused: `{name}` is a link to somewhere else")
+    return group[name]
+
+
+def _array(group: h5py.Group, name: str) -> np.ndarray:
+    """An array of numbers, once it is clear where its bytes lie and how many there are.
+
+    Raises:
+        Unreadable: its bytes lie in other files, it is far too large, or it holds no numbers.
+        KeyError: there is none.
+    """
+    part = _member(group, name)
+    if not hasattr(part, "shape") or part.shape is None or part.dtype.kind not in "biuf":
+        raise Unreadable(f"`{name}` is no array of numbers")
+    if part.external or part.is_virtual:
+        raise Unreadable(f"refused: the bytes of `{name}` lie in another file")
+    if math.prod(part.shape) > _MAX_VALUES or math.prod(part.chunks or ()) > _MAX_VALUES:
+        raise Unreadable(f"refused: `{name}` has the shape {part.shape}, at most {_MAX_VALUES:,} values are read")
+    return np.asarray(part[()])
 
 
 def _is_hdf5(data: bytes) -> bool:
     # MATLAB puts a text header of 512 bytes before the HDF5 part.
-    return data[:8] == _HDF5_MAGIC or data[512:520] == _HDF5_MAGIC
+    return _HDF5_MAGIC in (data[:8], data[512:520])
 
 
-def _open_hdf5(data: bytes) -> h5py.File:
+@contextmanager
+def _hdf5(data: bytes) -> Iterator[h5py.File]:
+    """Open a file's bytes; whatever goes wrong while it is read is an `Unreadable`."""
     import h5py
 
     if not data:
@@ -122,7 +158,11 @@ def _open_hdf5(data: bytes) -> h5py.File:
     if not _is_hdf5(data):
         raise Unreadable("not a MATLAB v7.3 (HDF5) file")
     try:
-        opened: Any = h5py.File(io.BytesIO(data), "r")
-    except Exception as error:
-        raise Unreadable(f"cannot be opened as HDF5: {error}") from error
-    return opened
+        with h5py.File(io.BytesIO(data), "r") as file:
+            yield file
+    except Unreadable:
+        raise
+    except KeyError as error:
+        raise Unreadable(f"part missing in the .mat file: {error.args[0]}") from error
+    except Exception as error:  # h5py raises OSError, TypeError, IndexError ... on a damaged file
+        raise Unreadable(f"cannot be decoded as HDF5: {error}") from error

@@ -3,240 +3,205 @@
 from __future__ import annotations
 
 import hashlib
-import mmap
-import multiprocessing
-import signal
 import sys
-import threading
 import warnings
 import zipfile
-from collections.abc import Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager
-from functools import lru_cache
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
-from brainssl_utils.data.reading.archives import Entry, Listing, Problem, Unreadable, is_nested, open_place, read_entry
-from brainssl_utils.data.reading.decode import Decoded, decode_image, squares
+from brainssl_utils.data.reading.archives import Listing, Problem, Unreadable, as_text, open_place, read_entry
+from brainssl_utils.data.reading.decode import (
+    Picture,
+    decode_image,
+    depth_note,
+    depth_scales,
+    scaled_square,
+    to_square,
+)
 from brainssl_utils.data.reading.figshare import parse_folds, parse_slice
-from brainssl_utils.data.reading.gather import FIGSHARE, Gathered, Item
+from brainssl_utils.data.reading.gather import FIGSHARE, Gathered
+from brainssl_utils.data.reading.packing import Item
 from brainssl_utils.data.reading.sources import SOURCES
-from brainssl_utils.errors import CourseError
+from brainssl_utils.data.reading.volumes import cut, is_dicom_data, patient_in_path
 
-WORTH_PROCESSES = 500  # files; starting processes for fewer costs more than it gains
-_CHUNK = 32  # files a task: long enough to make hand-over cheap, short enough for a lively progress bar
-_HELD = 1 << 23  # px of decoded pictures that wait to be resized together; more are resized at once
+_TASK = 16  # files handed to a thread at once: one by one, handing over would cost a fifth of the time
 
 
 class _Read(NamedTuple):
-    """What is known of one file that was read; its pixels are in the reader's squares."""
+    """What one file told; its pixels are in the array of images. Class, patient and plane are "" where it tells none."""
 
+    sha256: str
     width: int
     height: int
     note: str
-    sha256: str
     class_name: str
     patient: str
+    plane: str
 
 
 def ingest(
-    listing: Listing,
-    gathered: Gathered,
-    sizes: Sequence[int],
-    threads: int,
-    progress: bool,
-    problems: list[Problem],
-) -> tuple[list[np.ndarray], pd.DataFrame]:
+    listing: Listing, gathered: Gathered, size: int, threads: int, progress: bool, problems: list[Problem]
+) -> tuple[np.ndarray, pd.DataFrame]:
     """Decode the gathered files; files that cannot be used become rows of `problems`, in the files' order.
 
     Returns:
-        The images, a (N, 1, S, S) uint8 array for each of `sizes`, and a table of the files, row for row.
-
-    Raises:
-        CourseError: a decoding process was killed, for want of memory most likely.
+        The images, a (N, 1, size, size) uint8 array, and a table of the files, row for row.
     """
-    items = gathered.items
-    reader = _Reader(listing.root, items, sizes)
-    kept: list[int] = []
-    rows: list[tuple[object, ...]] = []
-    with (
-        warnings.catch_warnings(),
-        tqdm(
-            total=len(items), desc="reading images", unit="img", file=sys.stdout, disable=not progress, mininterval=0.5
-        ) as bar,
-    ):
-        warnings.simplefilter("ignore")  # Pillow on odd files: what becomes of each is reported in `problems`
-        outcomes = _read_all(reader, threads, bar)
-    for number, (item, read) in enumerate(zip(items, outcomes)):
+    reader = _Reader(gathered.items, size)
+    outcomes = reader.read_all(listing.root, threads, progress)
+    kept, rows = [], []
+    for row, (item, read) in enumerate(zip(gathered.items, outcomes)):
         if isinstance(read, Unreadable):
             problems.append(Problem(item.source, item.path, str(read), "skipped"))
             continue
-        if read.note:
-            problems.append(Problem(item.source, item.path, read.note, "kept"))
-        kept.append(number)
-        rows.append(_row(item, read))
-    columns = ["id", "source", "class_name", "path", "sha256", "width", "height", "patient", "plane"]
+        blank = "blank: one grey value all over" if np.ptp(reader.images[row]) == 0 else ""
+        if note := "; ".join(filter(None, (read.note, blank))):
+            problems.append(Problem(item.source, item.path, note, "kept"))
+        kept.append(row)
+        class_name = item.class_name or read.class_name
+        label = gathered.classes.index(class_name) if class_name else -1
+        names = map(as_text, (item.id, item.source, class_name, item.path))
+        patient = item.patient or read.patient
+        rows.append((*names, label, read.sha256, read.width, read.height, patient, item.plane or read.plane))
+    columns = ["id", "source", "class_name", "path", "label", "sha256", "width", "height", "patient", "plane"]
     table = pd.DataFrame(rows, columns=columns)
-    table.insert(2, "label", table["class_name"].map({name: i for i, name in enumerate(gathered.classes)}))
-    table["label"] = table["label"].astype(np.int8)
+    table.insert(2, "label", table.pop("label").astype(np.int32))
     table["fold"] = _folds(listing, gathered, table, problems)
+    told = [gathered.items[row] for row in kept]
+    if any(item.fold for item in told):
+        table["fold"] = pd.array([int(item.fold) if item.fold else pd.NA for item in told], dtype="Int64")
+    if any(item.part for item in told):
+        table["part"] = [item.part for item in told]
     _compare_counts(table, problems)
-    return reader.squares if len(kept) == len(items) else [array[kept] for array in reader.squares], table
+    return reader.images[kept], table
 
 
 class _Reader:
-    """Reads and decodes runs of files into arrays that threads or forked processes share.
+    """Reads and decodes files in threads, each content once: Pillow decodes and resizes outside Python's lock.
 
     Attributes:
-        squares: an (N, 1, S, S) uint8 array a size; the rows of files that cannot be read stay as they are.
+        images: (N, 1, S, S) uint8; the rows of files that cannot be read stay black.
     """
 
-    def __init__(self, root: Path, items: Sequence[Item], sizes: Sequence[int]) -> None:
-        self.items, self.sizes = items, sizes
-        self.squares = [_shared(len(items), size) for size in sizes]
-        # Files come place by place: where one zip ends and the next begins, threads read from both.
-        self._opened = lru_cache(maxsize=2)(lambda place: _Opened(open_place(root, place)))
-        self._opening = threading.Lock()  # or several threads would open (and a zip inside a zip: read) the same one
+    def __init__(self, items: Sequence[Item], size: int) -> None:
+        self.items = items
+        self.images = np.zeros((len(items), 1, size, size), dtype=np.uint8)
+        self._first: dict[tuple[str, bool, int | None], int] = {}  # the row that decodes a content
+        self._deep: dict[int, Picture] = {}  # rows of 16 bits, to be scaled once all of their source are known
 
-    def __call__(self, rows: Sequence[int]) -> list[_Read | Unreadable]:
-        outcomes: list[_Read | Unreadable] = []
-        waiting: dict[int, Decoded] = {}
-        held = 0
-        last: tuple[str, Decoded, str, str] | None = None
-        for row in rows:
-            item = self.items[row]
+    def read_all(self, root: Path, threads: int, progress: bool) -> list[_Read | Unreadable]:
+        """Return what became of each file."""
+        found: dict[int, _Read | Unreadable] = {}
+        same: dict[int, int] = {}
+        bar = tqdm(total=len(self.items), desc="reading images", unit="img", file=sys.stdout, disable=not progress)
+        pool = ThreadPoolExecutor(threads)
+        with bar, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow on odd files: what becomes of each is reported in `problems`
             try:
-                data = self._bytes(item)
-                sha256 = hashlib.sha256(data).hexdigest()
-                if last is None or last[0] != sha256:  # copies of a file come one after the other
-                    last = sha256, *_decoded(item, data, max(self.sizes))
-            except Unreadable as error:
-                outcomes.append(error)
-                continue
-            _, picture, name, patient = last
-            size = picture.width, picture.height
-            outcomes.append(_Read(*size, picture.note, sha256, item.class_name or name, item.patient or patient))
-            waiting[row] = picture
-            held += picture.grey.width * picture.grey.height
-            if held > _HELD:
-                self._resize(waiting)
-                waiting, held = {}, 0
-        self._resize(waiting)
-        return outcomes
+                for row, outcome in self._outcomes(root, pool):
+                    if isinstance(outcome, int):
+                        same[row] = outcome
+                    else:
+                        found[row] = outcome
+                    bar.update()
+            finally:
+                pool.shutdown(cancel_futures=True)  # Ctrl-C would otherwise wait for every file
+        for row, first in same.items():
+            self.images[row], found[row] = self.images[first], found[first]
+            if first in self._deep:
+                self._deep[row] = self._deep[first]
+        self._scale_deep(found)
+        return [found[row] for row in range(len(self.items))]
 
-    def _bytes(self, item: Item) -> bytes:
-        with self._opening:
-            opened = self._opened(item.entry.place)  # held while it is read, for it closes with its last holder
-        return read_entry(opened.place, item.entry)
+    def _scale_deep(self, found: dict[int, _Read | Unreadable]) -> None:
+        """Scale pictures of 16 bits to 8, those of one source alike."""
+        sources = defaultdict(list)
+        for row in sorted(self._deep):
+            sources[self.items[row].source].append(row)
+        for rows in sources.values():
+            scales = depth_scales([self._deep[row].top for row in rows])
+            for row, (white, bits) in zip(rows, scales):
+                read, picture = found[row], self._deep[row]
+                if isinstance(read, _Read) and picture.deep is not None:
+                    self.images[row, 0] = scaled_square(picture.deep, white)
+                    before = picture.note.rpartition("; ")[0]
+                    found[row] = read._replace(note="; ".join(filter(None, (before, depth_note(bits)))))
 
-    def _resize(self, pictures: dict[int, Decoded]) -> None:
-        for array, size in zip(self.squares, self.sizes):
-            array[list(pictures), 0] = squares(list(pictures.values()), size)
+    def _outcomes(self, root: Path, pool: ThreadPoolExecutor) -> Iterator[tuple[int, _Read | Unreadable | int]]:
+        """Read archive by archive, so that one is open at a time."""
+        places = defaultdict(list)
+        for row, item in enumerate(self.items):
+            places[item.entry.place].append(row)
+        for place, rows in places.items():
+            try:
+                with open_place(root, place) as opened:
+                    tasks = [rows[first : first + _TASK] for first in range(0, len(rows), _TASK)]
+                    for outcomes in pool.map(partial(self._read_some, opened), tasks):
+                        yield from outcomes
+            except Unreadable as error:  # an archive that can no longer be opened
+                yield from ((row, error) for row in rows)
+
+    def _read_some(self, opened: zipfile.ZipFile | Path, rows: list[int]) -> list[tuple[int, _Read | Unreadable | int]]:
+        return [(row, self._read(opened, row)) for row in rows]
+
+    def _read(self, opened: zipfile.ZipFile | Path, row: int) -> _Read | Unreadable | int:
+        """Read one file; the number of another row is returned where that one decodes the same content."""
+        item, size = self.items[row], self.images.shape[-1]
+        try:
+            data = read_entry(opened, item.entry)
+            # The slices of a volume share a file, and are other pictures all the same.
+            number = b"" if item.slice is None else f"#{item.slice}".encode()
+            sha256 = hashlib.sha256(data + number).hexdigest()
+            first = self._first.setdefault((sha256, item.class_name is None, item.slice), row)
+            if first != row:
+                return first
+            picture, class_name, patient, plane = _decoded(item, data, size)
+        except Unreadable as error:
+            return error
+        self.images[row, 0] = picture.square
+        if picture.deep is not None:
+            self._deep[row] = picture
+        return _Read(sha256, picture.width, picture.height, picture.note, class_name, patient, plane)
 
 
-class _Opened:
-    """A zip (or folder) that stays open for as long as it is in use, by one thread or several."""
-
-    def __init__(self, manager: AbstractContextManager[zipfile.ZipFile | Path]) -> None:
-        self._manager = manager  # closes the zip when nobody holds it any more
-        self.place = manager.__enter__()
-
-
-def _decoded(item: Item, data: bytes, largest: int) -> tuple[Decoded, str, str]:
-    """The picture in one file, and the class and patient where the file itself tells them."""
+def _decoded(item: Item, data: bytes, size: int) -> tuple[Picture, str, str, str]:
+    """The picture in one file, and the class, patient and plane where the file itself tells them."""
     if item.class_name is None:
         part = parse_slice(data)
         grey = Image.fromarray(part.grey())
-        return Decoded(grey, grey.width, grey.height), part.label, part.patient
-    return decode_image(data, largest), "", ""
-
-
-def _shared(n: int, size: int) -> np.ndarray:
-    """(n, 1, size, size) uint8 in memory that forked processes write into for their parent to see."""
-    return np.frombuffer(mmap.mmap(-1, max(1, n * size * size)), np.uint8, n * size * size).reshape(n, 1, size, size)
-
-
-def _read_all(reader: _Reader, threads: int, bar: tqdm) -> list[_Read | Unreadable]:
-    """Return the outcome of every item, in order."""
-    order = _copies_together(reader.items)
-    chunks = [order[first : first + _CHUNK] for first in range(0, len(order), _CHUNK)]
-    found: dict[int, _Read | Unreadable] = {}
-    pool, work = _pool(reader, threads)
-    try:
-        for rows, outcomes in zip(chunks, pool.map(work, chunks)):
-            found.update(zip(rows, outcomes))
-            bar.update(len(rows))
-        return [found[row] for row in range(len(order))]
-    except BrokenProcessPool as error:
-        reason = "a process that decoded images was killed, for want of memory most likely"
-        raise CourseError(f"{reason}. Call load_corpus with threads=1.") from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _copies_together(items: Sequence[Item]) -> list[int]:
-    """Row numbers in order, but for files that are copies by their zip's checksum: they follow the first of them."""
-    firsts: dict[object, int] = {}
-    row_of = []
-    for row, entry in enumerate(item.entry for item in items):
-        key = (entry.place, entry.size, entry.info.CRC) if entry.info else row
-        row_of.append(firsts.setdefault(key, row))
-    return sorted(range(len(items)), key=row_of.__getitem__)
-
-
-def _pool(reader: _Reader, threads: int) -> tuple[Executor, Any]:
-    """Processes where they can be forked, for threads spend much of their time waiting for Python; threads elsewhere."""
-    few = threads == 1 or len(reader.items) < WORTH_PROCESSES
-    daemon = multiprocessing.current_process().daemon  # which may not have processes of its own
-    # A zip inside a zip is read into memory whole: once for all threads, but once for each process.
-    nested = any(is_nested(item.entry.place) for item in reader.items)
-    if sys.platform != "linux" or few or daemon or nested:
-        return ThreadPoolExecutor(threads), reader
-    fork = multiprocessing.get_context("fork")
-    return ProcessPoolExecutor(threads, mp_context=fork, initializer=_begin, initargs=(reader,)), _work
-
-
-_reader: _Reader  # of a forked process
-
-
-def _begin(reader: _Reader) -> None:
-    global _reader
-    _reader = reader
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends its processes
-
-
-def _work(rows: Sequence[int]) -> list[_Read | Unreadable]:
-    return _reader(rows)
-
-
-def _row(item: Item, read: _Read) -> tuple[object, ...]:
-    size = read.width, read.height
-    return item.id, item.source, read.class_name, item.path, read.sha256, *size, read.patient, item.plane
+        return Picture(np.asarray(to_square(grey, size)), grey.width, grey.height), part.label, part.patient, ""
+    if item.slice is not None or is_dicom_data(data):
+        piece = cut(data, item.slice, size)
+        return piece.picture, "", piece.patient or patient_in_path(item.path), piece.plane
+    return decode_image(data, size), "", "", ""
 
 
 def _folds(listing: Listing, gathered: Gathered, table: pd.DataFrame, problems: list[Problem]) -> pd.Series:
     """The figshare set's own patient fold (1..5) of each row, missing elsewhere."""
     folds = pd.Series(pd.NA, index=table.index, dtype="Int64")
-    entry: Entry | None = gathered.folds
     slices = table["source"] == FIGSHARE
     if not slices.any():
         return folds
-    if entry is None:
+    if gathered.folds is None:
         problems.append(Problem(FIGSHARE, "cvind.mat", "not found: the set's own patient folds are missing", "note"))
         return folds
     try:
-        with open_place(listing.root, entry.place) as opened:
-            published = parse_folds(read_entry(opened, entry))
+        with open_place(listing.root, gathered.folds.place) as opened:
+            published = parse_folds(read_entry(opened, gathered.folds))
     except Unreadable as error:
-        problems.append(Problem(FIGSHARE, entry.shown, str(error), "skipped"))
+        problems.append(Problem(FIGSHARE, gathered.folds.shown, str(error), "skipped"))
         return folds
+    # "7.mat#2" is slice 7 of another set, whose folds nobody published.
+    slices &= table["path"].str.fullmatch(r"\d+\.mat")
     numbers = table["path"].where(slices, "0").str.partition(".")[0].astype(np.int64)
     known = slices & numbers.between(1, len(published))
     folds[known] = published[numbers[known].to_numpy() - 1]
@@ -245,10 +210,9 @@ def _folds(listing: Listing, gathered: Gathered, table: pd.DataFrame, problems: 
 
 def _compare_counts(table: pd.DataFrame, problems: list[Problem]) -> None:
     for name in table["source"].unique():
-        if name in SOURCES:
-            found = table.loc[table["source"] == name, "class_name"].value_counts()
-            for class_name, published in SOURCES[name].counts.items():
-                count = int(found.get(class_name, 0))
-                if count != published:
-                    reason = f"{class_name}: {count} images loaded, {published} published"
-                    problems.append(Problem(name, "", reason, "note"))
+        found = table.loc[table["source"] == name, "class_name"].value_counts()
+        for class_name, published in SOURCES[name].counts.items() if name in SOURCES else ():
+            count = int(found.get(class_name, 0))
+            if count != published:
+                reason = f"{class_name}: {count} images loaded, {published} published"
+                problems.append(Problem(name, "", reason, "note"))

@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+import tomllib
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
+
+from brainssl_utils.data.reading.names import fold_name
 
 CLASSES: tuple[str, ...] = ("glioma", "meningioma", "no_tumor", "pituitary")
 
 # Spellings of the four classes once case and separators are gone; "tumour" is read as "tumor" first.
 _SPELLINGS: dict[str, str] = {
-    "glioma": "glioma",
-    "gliomas": "glioma",
-    "gliomatumor": "glioma",
-    "gliomatumors": "glioma",
-    "meningioma": "meningioma",
-    "meningiomas": "meningioma",
-    "meningiomatumor": "meningioma",
-    "meningiomatumors": "meningioma",
-    "pituitary": "pituitary",
-    "pituitarytumor": "pituitary",
-    "pituitarytumors": "pituitary",
-    "pituitaryadenoma": "pituitary",
-    "notumor": "no_tumor",
-    "notumors": "no_tumor",
-    "nontumor": "no_tumor",
-    "withouttumor": "no_tumor",
-    "normal": "no_tumor",
-    "healthy": "no_tumor",
+    spelling: name
+    for name, spellings in {
+        "glioma": "glioma gliomas gliomatumor gliomatumors",
+        "meningioma": "meningioma meningiomas meningiomatumor meningiomatumors",
+        "pituitary": "pituitary pituitarytumor pituitarytumors pituitaryadenoma",
+        "no_tumor": "notumor notumors nontumor withouttumor normal healthy",
+    }.items()
+    for spelling in spellings.split()
 }
 
 
@@ -38,7 +32,6 @@ class Source:
 
     Attributes:
         name: short name, used in `Corpus.table["source"]`.
-        title: what the publisher calls it.
         url: its web page.
         licence: as its page states it, "not verified" where nobody could.
         counts: published number of images a class.
@@ -49,14 +42,13 @@ class Source:
     """
 
     name: str
-    title: str
     url: str
     licence: str
     counts: Mapping[str, int]
     handle: str = ""
-    folders: frozenset[str] = field(default_factory=frozenset)
+    folders: Collection[str] = ()
     file_pattern: str = ""
-    parents: frozenset[str] = field(default_factory=frozenset)
+    parents: Collection[str] = ()
 
     @property
     def total(self) -> int:
@@ -64,65 +56,13 @@ class Source:
         return sum(self.counts.values())
 
 
-def _kaggle(name: str, slug: str, licence: str, counts: tuple[int, int, int, int], **layout: object) -> Source:
-    return Source(
-        name=name,
-        title=slug,
-        url=f"https://www.kaggle.com/datasets/{name}/{slug}",
-        licence=licence,
-        counts=dict(zip(CLASSES, counts)),
-        handle=f"{name}/{slug}",
-        **layout,  # type: ignore[arg-type]
-    )
-
-
 SOURCES: dict[str, Source] = {
-    source.name: source
-    for source in (
-        _kaggle(
-            "shreyag1103",
-            "brain-mri-scans-for-brain-tumor-classification",
-            "CC0 (stated for masoudnickparvar/brain-tumor-mri-dataset, whose Testing part it equals)",
-            (300, 306, 405, 300),
-            folders=frozenset({"glioma", "meningioma", "notumor", "pituitary"}),
-            file_pattern=r"te-(gl|me|no|pi)(tr)?_\d+\.jpe?g",
-        ),
-        _kaggle(
-            "sartajbhuvaji",
-            "brain-tumor-classification-mri",
-            "MIT",
-            (926, 937, 500, 901),
-            folders=frozenset({"gliomatumor", "meningiomatumor", "notumor", "pituitarytumor"}),
-            file_pattern=r"((image|gg|m1?|p) ?(\(\d+\))?|\d+)\.jpe?g",
-            parents=frozenset({"training", "testing"}),
-        ),
-        _kaggle(
-            "thomasdubail",
-            "brain-tumors-256x256",
-            "not verified",
-            (901, 913, 438, 844),
-            folders=frozenset({"gliomatumor", "meningiomatumor", "normal", "pituitarytumor"}),
-            file_pattern=r"[gmnp]_\d+\.jpe?g",
-        ),
-        Source(
-            name="figshare",
-            title="brain tumor dataset (Jun Cheng)",
-            url="https://figshare.com/articles/dataset/brain_tumor_dataset/1512427",
-            licence="CC BY 4.0",
-            counts={"glioma": 1426, "meningioma": 708, "pituitary": 930},
-            file_pattern=r"\d+\.mat",
-        ),
-    )
+    name: Source(name=name, **entry)
+    for name, entry in tomllib.loads(Path(__file__).with_name("sources.toml").read_text(encoding="utf-8")).items()
 }
 PAPER_SOURCES = ("shreyag1103", "sartajbhuvaji", "thomasdubail")
 # A fifth of the files may have other names (added by hand) before a layout is no longer called by its name.
 _RECOGNISED_SHARE = 0.8
-
-
-@lru_cache(maxsize=4096)
-def fold_name(name: str) -> str:
-    """Reduce a folder name to lower-case letters and digits, "tumour" read as "tumor": "No-Tumour" -> "notumor"."""
-    return re.sub(r"[\W_]+", "", name.lower()).replace("tumour", "tumor")
 
 
 @lru_cache(maxsize=4096)
@@ -138,16 +78,24 @@ def recognise(folders: Iterable[str], files: Iterable[str], parent: str = "") ->
     """Name the Kaggle archive a set of class folders comes from, or None if it is none of them.
 
     Args:
-        folders: the class folders' own names, e.g. {"glioma_tumor", "normal"}.
+        folders: the class folders' own names, e.g. {"glioma_tumor", "normal"}; a sibling that the archive does not have
+            makes it another one.
         files: the names of the files in them, without folders.
         parent: the folder directly above the class folders ("Training", "Data", "" at the top).
     """
     found, names = {fold_name(folder) for folder in folders}, [name.lower() for name in files]
-    for name in PAPER_SOURCES:
+    above = fold_name(parent)
+    # The set of 7,023 comes first: one of the paper's archives is its Testing part, without that folder.
+    for name in ("brain-tumor-mri-dataset", *PAPER_SOURCES):
         source = SOURCES[name]
-        if not found <= source.folders or (source.parents and fold_name(parent) not in source.parents):
+        if not found <= set(source.folders) or (source.parents and above not in source.parents):
             continue
         fitting = sum(re.fullmatch(source.file_pattern, file) is not None for file in names)
         if names and fitting >= _RECOGNISED_SHARE * len(names):
             return name
     return None
+
+
+def fits_counts(name: str, counts: Mapping[str, int]) -> bool:
+    """Whether so many images a class can be (a part of) a known archive; a few may have been added by hand."""
+    return all(n * _RECOGNISED_SHARE <= SOURCES[name].counts.get(title, 0) for title, n in counts.items())

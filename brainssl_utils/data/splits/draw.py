@@ -1,31 +1,26 @@
 """Splits: which images train, which stay unlabelled, which are for testing, and how that was decided.
 
-`paper_split` draws images at random, as the published study did; `grouped_split` keeps duplicate groups whole;
+`paper_split` draws images at random, as the published study did; `grouped_split` keeps groups of copies whole;
 `patient_split` keeps patients whole as well.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from brainssl_utils.data.partition import apportion, joined_units, number_by_first
+from brainssl_utils.data.corpus import Corpus
+from brainssl_utils.data.partition import apportion, joined_units
 from brainssl_utils.data.splits.split import Rows, Split
-from brainssl_utils.data.splits.subsets import groups
-from brainssl_utils.data.splits.units import TEST, TRAIN, UNLABELED, UNUSED, Division, Wishes
+from brainssl_utils.data.splits.units import Allocation
 from brainssl_utils.errors import CourseError
-
-if TYPE_CHECKING:
-    from brainssl_utils.data.corpus import Corpus
-
 
 PAPER_SIZES = {"all": 7671, "train": 1235, "test": 308}
 SMALLEST = 20  # fewer images than this cannot be divided among three parts and several classes
-_CODES = {"train": TRAIN, "unlabeled": UNLABELED, "test": TEST, "unused": UNUSED}
 
 
 def paper_split(
@@ -52,22 +47,20 @@ def paper_split(
     Raises:
         CourseError: fewer than 20 images, an unknown class, or sizes that do not fit.
     """
-    rows, labels = _eligible(corpus, classes)
-    n_test, n_train, least = _sizes(len(rows), len(np.unique(labels)), test, train)
+    rows = _eligible(corpus, classes)
+    labels = corpus.labels[rows]
     strata, counts = np.unique(labels, return_counts=True)
+    n_test, n_train, least = _sizes(len(rows), len(strata), test, train)
     test_quota = apportion(n_test, counts, least)
     train_quota = apportion(n_train, counts - test_quota)
     rng = np.random.default_rng([seed, 1])
-    parts: dict[str, list[Rows]] = {"test": [], "train": [], "rest": []}
-    for stratum, a, b in zip(strata, test_quota, train_quota):
-        shuffled = rng.permutation(rows[labels == stratum])
-        for part, chunk in zip(parts, np.split(shuffled, [a, a + b])):
-            parts[part].append(chunk)
-    rest = rng.permutation(np.concatenate(parts["rest"]))
+    ends = np.stack([test_quota, test_quota + train_quota], axis=1)
+    drawn = [np.split(rng.permutation(rows[labels == stratum]), end) for stratum, end in zip(strata, ends)]
+    tested, taught, rest = (np.concatenate(pieces) for pieces in zip(*drawn))
+    rest = rng.permutation(rest)
     keep = len(rest) if unlabeled is None else unlabeled
     parameters = {"test": test, "train": train, "classes": classes, "unlabeled": unlabeled, "unit": "image"}
-    chosen = {"train": np.concatenate(parts["train"]), "test": np.concatenate(parts["test"])}
-    chosen |= {"unlabeled": rest[:keep], "unused": rest[keep:]}
+    chosen = {"train": taught, "test": tested, "unlabeled": rest[:keep], "unused": rest[keep:]}
     return _split(corpus, "as published", seed, parameters, chosen, [])
 
 
@@ -79,9 +72,8 @@ def grouped_split(
     one_per_group: bool = True,
     classes: Sequence[str] | None = None,
     unlabeled: int | None = None,
-    by: str = "group",
 ) -> Split:
-    """Split so that no duplicate group crosses a boundary between parts; the course's default.
+    """Split so that no group of copies crosses a boundary between parts; the course's default.
 
     Whole groups are drawn at random within the class of their majority. Groups whose members carry different labels
     go to the unlabelled part, where labels do not matter. Groups that hold more than a twentieth of their class are
@@ -92,26 +84,19 @@ def grouped_split(
         test: number of test images; by default 308 of 7,671, and up to 308 or an eighth of a smaller corpus, since 4 %
             of a small corpus could not tell two methods apart.
         one_per_group: test on one image of a group; the group's other images then go nowhere (`unused`).
-        by: "group", or "patient" to keep patients whole too (see `patient_split`).
 
     Returns:
-        a Split named "grouped" ("patient" with by="patient"); `info["deviations"]` says where sizes or classes differ
-        from what was asked for.
+        a Split named "grouped"; `info["deviations"]` says where sizes or classes differ from what was asked for.
 
     Raises:
         CourseError: as `paper_split`, or the groups leave a part empty.
     """
-    if by == "patient":
-        return patient_split(corpus, seed, None, test, train, classes, unlabeled, one_per_group)
-    if by != "group":
-        raise CourseError(f"by={by!r}: choose 'group' or 'patient'.")
-    rows, _ = _eligible(corpus, classes)
-    units = number_by_first(groups(corpus)[rows])
+    rows = _eligible(corpus, classes)
     if test is None and len(rows) // 8 >= SMALLEST and len(rows) < PAPER_SIZES["all"]:
         test = min(PAPER_SIZES["test"], len(rows) // 8)
     parameters = {"test": test, "train": train, "classes": classes, "unlabeled": unlabeled}
     parameters |= {"one_per_group": one_per_group, "unit": "group"}
-    return _unit_split(corpus, "grouped", seed, parameters, rows, units)
+    return _unit_split(corpus, "grouped", seed, parameters, rows, _groups(corpus, rows))
 
 
 def patient_split(
@@ -124,16 +109,16 @@ def patient_split(
     unlabeled: int | None = None,
     one_per_group: bool | None = None,
 ) -> Split:
-    """Split so that no patient and no duplicate group crosses a boundary between parts.
+    """Split so that no patient and no group of copies crosses a boundary between parts.
 
     Images whose patient is not known could belong to anyone: they are left `unused`.
 
     Args:
         corpus, seed, train, classes, unlabeled: as in `paper_split`.
         fold: test on this fold of the source's own patient-level folds (column `fold`; figshare's `cvind.mat` has
-            1 to 5). Images outside it that share a duplicate group with it go to `unused`.
+            1 to 5). Images outside it that share a group with it go to `unused`.
         test: without `fold`, the number of test images; by default a fifth, since 4 % would be a handful of patients.
-        one_per_group: test on one image a duplicate group; by default True, but False with `fold` so that the test
+        one_per_group: test on one image a group; by default True, but False with `fold` so that the test
             part is the published one.
 
     Returns:
@@ -142,24 +127,19 @@ def patient_split(
     Raises:
         CourseError: no patients (or folds) in the corpus, or as `grouped_split`.
     """
-    rows, _ = _eligible(corpus, classes)
+    rows = _eligible(corpus, classes)
     patient = corpus.table["patient"].fillna("").astype(str).to_numpy()[rows]
     if not (patient != "").any():
-        raise CourseError(
-            f"patient_split: no image of corpus '{corpus.name}' has a patient. Use grouped_split, or a source with "
-            "patients (figshare, phantoms)."
-        )
-    unknown = rows[patient == ""]
-    known = patient != ""
-    rows, patient = rows[known], patient[known]
-    units = joined_units(number_by_first(groups(corpus)[rows]), number_by_first(patient))
-    one = fold is None if one_per_group is None else one_per_group
+        raise CourseError(f"patient_split: no image of corpus '{corpus.name}' has a patient. Use grouped_split.")
+    unknown, rows, patient = rows[patient == ""], rows[patient != ""], patient[patient != ""]
+    units = joined_units(_groups(corpus, rows), patient)
+    inside = None if fold is None else _in_fold(corpus, rows, fold)
+    if fold is None and test is None:
+        test = max(len(rows) // 5, 1)
+    one_per_group = fold is None if one_per_group is None else one_per_group
     parameters = {"test": test, "train": train, "classes": classes, "unlabeled": unlabeled, "fold": fold}
-    parameters |= {"one_per_group": one, "unit": "patient"}
-    if fold is not None:
-        return _unit_split(corpus, "patient", seed, parameters, rows, units, unknown, _in_fold(corpus, rows, fold))
-    parameters["test"] = max(len(rows) // 5, 1) if test is None else test
-    return _unit_split(corpus, "patient", seed, parameters, rows, units, unknown)
+    parameters |= {"one_per_group": one_per_group, "unit": "patient"}
+    return _unit_split(corpus, "patient", seed, parameters, rows, units, unknown, inside)
 
 
 def _unit_split(
@@ -169,57 +149,80 @@ def _unit_split(
     parameters: dict[str, Any],
     rows: Rows,
     units: Rows,
-    unknown: Rows | None = None,
+    unknown: Sequence[int] | Rows = (),
     inside: npt.NDArray[np.bool_] | None = None,
 ) -> Split:
     """Divide `rows` by whole units; `unknown` rows join `unused`; the mask `inside` fixes the test part."""
-    labels = np.asarray(corpus.labels, dtype=np.int64)[rows]
+    labels = corpus.labels[rows]
     n_test, n_train, least = _sizes(len(rows), len(np.unique(labels)), parameters["test"], parameters["train"])
-    wishes = Wishes(n_test, n_train, least, parameters["unlabeled"], parameters["one_per_group"])
-    picture = number_by_first(groups(corpus)[rows])
-    division = Division(np.random.default_rng([seed, 2]), labels, units, picture, tuple(corpus.classes))
-    if inside is None:
-        division.draw(wishes)
-    else:
-        division.fix_test(inside, wishes)
-    chosen = {part: rows[division.part == code] for part, code in _CODES.items()}
+    rng = np.random.default_rng([seed, 2])
+    allocation = Allocation(rng, labels, units, _groups(corpus, rows), corpus.classes)
+    allocation.run(n_test, n_train, parameters["unlabeled"], least, parameters["one_per_group"], inside)
+    chosen = {part: rows[allocation.part == part] for part in ("train", "unlabeled", "test", "unused")}
     for part in ("train", "test"):
         if not len(chosen[part]):
             largest = np.bincount(units).max()
             raise CourseError(
                 f"{name} split: no image is left for the {part} part ({len(rows)} images in {units.max() + 1} "
-                f"{parameters['unit']}s, the largest holds {largest}). Check the duplicate threshold, or use more data."
+                f"{parameters['unit']}s, the largest holds {largest}). Check the threshold of copies, or use more data."
             )
-    notes = division.notes
-    if unknown is not None and len(unknown):
+    if len(unknown):
         chosen["unused"] = np.concatenate([chosen["unused"], unknown])
-        notes.append(f"{len(unknown)} images of unknown patients are left unused.")
-    return _split(corpus, name, seed, parameters, chosen, notes)
+        allocation.notes.append(f"{len(unknown)} images of unknown patients are left unused.")
+    return _split(corpus, name, seed, parameters, chosen, allocation.notes)
 
 
 def _split(
     corpus: Corpus, name: str, seed: int, parameters: dict[str, Any], chosen: dict[str, Rows], notes: list[str]
 ) -> Split:
+    _add_those_without_class(corpus, seed, parameters, chosen)
     parameters = {**parameters, "classes": list(parameters["classes"]) if parameters["classes"] else None}
     left_out = len(corpus.table) - sum(map(len, chosen.values()))
     info = {"kind": name, "seed": seed, "parameters": parameters, "deviations": notes, "left_out": left_out}
     return Split(**chosen, info=info, fingerprint=corpus.fingerprint, name=name)
 
 
-def _eligible(corpus: Corpus, classes: Sequence[str] | None) -> tuple[Rows, Rows]:
-    """Return the row numbers that belong to `classes`, and their labels."""
-    labels = np.asarray(corpus.labels, dtype=np.int64)
-    rows = np.arange(len(labels), dtype=np.int64)
+def _add_those_without_class(corpus: Corpus, seed: int, parameters: dict[str, Any], chosen: dict[str, Rows]) -> None:
+    """Images without a class go to the unlabelled part; those that a unit ties to another part go to `unused`."""
+    rows = np.flatnonzero(corpus.labels < 0)
+    if not len(rows):
+        return
+    free = np.ones(len(rows), dtype=bool)
+    taken = np.concatenate([chosen["train"], chosen["test"]])
+    for column in {"group": ["group"], "patient": ["group", "patient"]}.get(parameters["unit"], []):
+        value = corpus.table[column].to_numpy()
+        free &= ~np.isin(value[rows], value[taken])
+        if column == "patient":
+            free &= value[rows] != ""  # could be anyone's
+    order = np.random.default_rng([seed, 5]).permutation(rows[free])
+    limit = parameters["unlabeled"]
+    room = len(order) if limit is None else max(limit - len(chosen["unlabeled"]), 0)
+    chosen["unlabeled"] = np.concatenate([chosen["unlabeled"], order[:room]])
+    chosen["unused"] = np.concatenate([chosen["unused"], order[room:], rows[~free]])
+
+
+def _groups(corpus: Corpus, rows: Rows) -> Rows:
+    """Number the groups of copies among `rows` 0, 1, 2 ... in the order in which they first appear."""
+    return pd.factorize(corpus.table["group"].to_numpy()[rows])[0]
+
+
+def _eligible(corpus: Corpus, classes: Sequence[str] | None) -> Rows:
+    """Return the row numbers that belong to `classes`."""
+    rows = np.flatnonzero(corpus.labels >= 0)
+    if not len(rows):
+        raise CourseError(
+            f"corpus '{corpus.name}': none of the {len(corpus)} images has a class, so nobody can be trained with labels or "
+            "tested. Add folders named after classes, or a table of labels (load_corpus(..., table=...))."
+        )
     if classes is not None:
-        unknown = [name for name in classes if name not in corpus.classes]
-        if unknown or isinstance(classes, str) or not len(classes):
+        if isinstance(classes, str) or not classes or not set(classes) <= set(corpus.classes):
             raise CourseError(f"classes={classes!r}: give a list of names out of {', '.join(corpus.classes)}.")
-        rows = rows[np.isin(labels, [corpus.classes.index(name) for name in classes])]
+        rows = rows[corpus.files["class_name"].isin(classes)]
     if len(rows) < SMALLEST:
         raise CourseError(
             f"corpus '{corpus.name}': {len(rows)} images are too few to split; at least {SMALLEST} needed."
         )
-    return rows, labels[rows]
+    return rows
 
 
 def _sizes(n: int, n_classes: int, test: int | None, train: int | None) -> tuple[int, int, int]:

@@ -5,34 +5,31 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from brainssl_utils.data.corpus import Corpus
 from brainssl_utils.errors import CourseError
 from brainssl_utils.files import write_json
-
-if TYPE_CHECKING:
-    from brainssl_utils.data.corpus import Corpus
-
-PARTS = ("train", "validation", "unlabeled", "test", "unused")
-
-
-_FORMAT = "brainssl-split-1"
-
+from brainssl_utils.validity import digest
 
 Rows = npt.NDArray[np.int64]
+PARTS = ("train", "validation", "unlabeled", "test", "unused")
+_FORMAT = "brainssl-split-1"
 
 
 def _no_rows() -> Rows:
     return np.empty(0, dtype=np.int64)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Split:
-    """Row numbers of a corpus, by part; every array is sorted int64 and no row is in two of them.
+    """Row numbers of a corpus, by part; every array is sorted int64, read-only, and no row is in two of them.
+
+    Two splits are equal when their parts, names and fingerprints are; `info` does not count.
 
     Attributes:
         train: labelled images to learn from.
@@ -40,7 +37,7 @@ class Split:
         test: images for the final score.
         validation: labelled images for choices, taken out of `train` by `validation_part`; else empty.
         unused: rows in no part: further copies of a test image, patients unknown, what exceeds a size asked for.
-        info: how it was made: kind, seed, parameters, deviations (sentences; empty when all wishes were met).
+        info: how it was made: kind, seed, parameters, deviations (sentences; empty when all sizes were met).
         fingerprint: the corpus's, so that a saved split is never used with other rows.
         name: "as published", "grouped" or "patient".
     """
@@ -56,7 +53,23 @@ class Split:
 
     def __post_init__(self) -> None:
         for part in PARTS:
-            object.__setattr__(self, part, np.sort(np.asarray(getattr(self, part), dtype=np.int64)))
+            rows = np.sort(np.asarray(getattr(self, part), dtype=np.int64))
+            rows.flags.writeable = False
+            object.__setattr__(self, part, rows)
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits that stand for the rows of all parts."""
+        return digest(*(getattr(self, part) for part in PARTS))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Split) and self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
+
+    def _identity(self) -> tuple[str, str, str]:
+        return self.digest, self.name, self.fingerprint
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{part} {len(getattr(self, part))}" for part in PARTS if len(getattr(self, part)))
@@ -69,9 +82,7 @@ class Split:
             part.iloc[getattr(self, name)] = name
         table = pd.crosstab([corpus.table["class_name"], corpus.table["source"]], part)
         table = table.reindex(columns=[name for name in PARTS if name in table.columns])
-        table.columns.name, table.index.names = "part", ["class", "source"]
-        table["total"] = table.sum(axis=1)
-        return table
+        return table.assign(total=table.sum(axis=1)).rename_axis(index=["class", "source"], columns="part")
 
     def save(self, path: str | Path) -> Path:
         """Write the split as a small JSON file, whole or not at all; return its path."""
@@ -100,8 +111,7 @@ class Split:
             raise CourseError(f"{path} is not a split file written by Split.save. Make it again.") from error
         if fingerprint != corpus.fingerprint:
             raise CourseError(
-                f"{path} was made for another corpus: its fingerprint is {fingerprint[:12]}, this corpus has "
-                f"{corpus.fingerprint[:12]}. Row numbers do not carry over: load the data it was made from, "
-                "or make a new split."
+                f"{path} was made for another corpus ({fingerprint[:12]}, this one is {corpus.fingerprint[:12]}), and row "
+                "numbers do not carry over: load the data it was made from, or make a new split."
             )
         return cls(**rows, info=info, fingerprint=fingerprint, name=name)

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
-from brainssl_utils.data.partition import apportion, fill, joined_units, majority_label, number_by_first
+from brainssl_utils.data.corpus import Corpus
+from brainssl_utils.data.partition import apportion, fill, joined_units, majority_label
+from brainssl_utils.data.splits.split import Split
 from brainssl_utils.errors import CourseError
 
-if TYPE_CHECKING:
-    from brainssl_utils.data.corpus import Corpus
-    from brainssl_utils.data.splits.split import Split
 
+def independent_units(corpus: Corpus) -> npt.NDArray[np.int64]:
+    """Number the units that are independent evidence, (N,): images of one patient, or of one copy-group, share a number.
 
-def groups(corpus: Corpus) -> npt.NDArray[np.int64]:
-    """Return the (N,) duplicate-group numbers of a corpus."""
-    return corpus.table["group"].to_numpy(dtype=np.int64)
+    A patient who is not known joins nothing.
+    """
+    patient = corpus.table["patient"].fillna("").astype(str).to_numpy()
+    owner = np.where(patient == "", [f"image {row}" for row in range(len(patient))], patient)
+    return joined_units(corpus.table["group"].to_numpy(), owner)
 
 
 def label_subset(split: Split, corpus: Corpus, n: int | float, seed: int = 0) -> npt.NDArray[np.int64]:
@@ -40,38 +43,27 @@ def label_subset(split: Split, corpus: Corpus, n: int | float, seed: int = 0) ->
         CourseError: `n` is not positive or larger than the training part.
     """
     rows = split.train
-    labels = np.asarray(corpus.labels)[rows]
+    labels = corpus.labels[rows]
     if isinstance(n, (float, np.floating)):
         if not 0 < n <= 1:
-            raise CourseError(
-                f"label_subset: n={n} is a fraction and must lie in 0..1; give an int for a number of images."
-            )
+            raise CourseError(f"label_subset: n={n} is a share and must lie in 0..1; give an int for a number.")
         n = min(max(round(float(n) * len(rows)), len(np.unique(labels))), len(rows))
     if not 1 <= n <= len(rows):
-        raise CourseError(
-            f"label_subset: n={n}, but the training part has {len(rows)} images. Ask for 1 to {len(rows)}."
-        )
-    rng = np.random.default_rng([seed, 3])
-    order = rng.permutation(len(rows))
-    rows, labels = rows[order], labels[order]
-    picture = number_by_first(groups(corpus)[rows])
-    place = np.empty(len(rows))
-    for label in np.unique(labels):
-        mine = np.flatnonzero(labels == label)
-        _, first = np.unique(picture[mine], return_index=True)
-        repeated = np.ones(len(mine), dtype=bool)
-        repeated[first] = False
-        ranked = mine[np.argsort(repeated, kind="stable")]
-        # Sainte-Lague: taking rows by (rank + 1/2) / class size keeps every prefix in proportion, hence nested.
-        place[ranked] = (np.arange(len(mine)) + 0.5) / len(mine)
-        place[ranked[0]] = -len(mine)  # one of each class first, the largest class before the others
-    return np.sort(rows[np.argsort(place, kind="stable")[:n]])
+        raise CourseError(f"label_subset: n={n}, but the training part has {len(rows)} images: ask for 1 to so many.")
+    drawn = corpus.table.loc[np.random.default_rng([seed, 3]).permutation(rows), ["label", "group"]]
+    again = drawn.duplicated().sort_values(kind="stable")  # further copies behind the different pictures
+    in_class = again.groupby(drawn["label"])
+    rank, size = in_class.cumcount(), in_class.transform("size")
+    # Sainte-Lague: taking rows by (rank + 1/2) / class size keeps every prefix in proportion, hence nested.
+    # One of each class comes first, the largest class before the others.
+    place = ((rank + 0.5) / size).where(rank > 0, -size)
+    return np.sort(place.reindex(drawn.index).sort_values(kind="stable").index[:n].to_numpy())
 
 
 def validation_part(split: Split, corpus: Corpus, seed: int = 0, fraction: float = 0.2) -> Split:
     """Move a share of the labelled images into `validation`, for choices that must not see the test set.
 
-    No duplicate group (and, in a patient split, no patient) lies on both sides, whatever the split.
+    No group of copies (and, in a patient split, no patient) lies on both sides, whatever the split.
 
     Args:
         split: to be divided; a validation part it already has goes back into `train` first.
@@ -88,18 +80,18 @@ def validation_part(split: Split, corpus: Corpus, seed: int = 0, fraction: float
     if not 0 < fraction < 1:
         raise CourseError(f"validation_part: fraction={fraction} must lie between 0 and 1.")
     rows = np.sort(np.concatenate([split.train, split.validation]))
-    labels = np.asarray(corpus.labels, dtype=np.int64)[rows]
-    units = number_by_first(groups(corpus)[rows])
+    labels = corpus.labels[rows]
+    units = pd.factorize(corpus.table["group"].to_numpy()[rows])[0]
     if split.info.get("parameters", {}).get("unit") == "patient":
-        units = joined_units(units, number_by_first(corpus.table["patient"].astype(str).to_numpy()[rows]))
+        units = joined_units(units, corpus.table["patient"].astype(str).to_numpy()[rows])
     size, label = np.bincount(units), majority_label(units, labels)
     strata, counts = np.unique(labels, return_counts=True)
     shuffled = np.random.default_rng([seed, 4]).permutation(len(size))
-    taken = np.zeros(len(size), dtype=bool)
+    taken = []
     for stratum, quota in zip(strata, apportion(max(round(fraction * len(rows)), len(strata)), counts)):
         mine = shuffled[label[shuffled] == stratum]
-        taken[fill(mine, size, int(quota), at_most=len(mine) // 2)] = True
-    inside = taken[units]
+        taken.append(fill(mine, size, int(quota), at_most=len(mine) // 2))
+    inside = np.isin(units, np.concatenate(taken))
     if not inside.any():
         raise CourseError(
             f"validation_part: {len(rows)} labelled images in {len(size)} groups cannot be divided. Use a larger "

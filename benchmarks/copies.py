@@ -1,10 +1,10 @@
-"""Duplicate search at scale: seconds, peak memory, precision and recall on planted copies.
+"""Search for copies at scale: seconds, peak memory, precision and recall on planted copies.
 
-    python benchmarks/duplicates.py DATA [--sizes 7671 30000 100000] [--work DIR] [--out results.json]
+    python benchmarks/copies.py DATA [--sizes 7671 30000 100000] [--work DIR] [--out results.json]
 
-DATA is a folder with the archives (or "phantoms"). One image of each of its duplicate groups is an original. To reach
+DATA is a folder with the archives (or "phantoms"). One image of each of its groups of copies is an original. To reach
 more originals than there are, originals are bent by a smooth random displacement: such look-alikes share texture and
-layout with their source but are no copies, which makes them the hard non-twins of the test, beside the neighbouring
+layout with their source but are no copies, which makes them the hard non-copies of the test, beside the neighbouring
 slices that the archives hold. Each original then gets copies: resized 0.5-2 x, JPEG quality 30-90, up to 10 % of width
 and height cut off, gamma 0.7-1.4, mirrored, or several of these in a row. Decoding is done beforehand and not timed.
 """
@@ -85,7 +85,7 @@ def family(content: bytes, bent: bool, copies: int, seed: int) -> tuple[np.ndarr
 
 
 def originals(data: str) -> list[bytes]:
-    """Return the file contents of one image of each duplicate group of `data`."""
+    """Return the file contents of one image of each group of copies of `data`."""
     from brainssl_utils import load_corpus
 
     table = load_corpus(data).table
