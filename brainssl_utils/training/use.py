@@ -70,7 +70,8 @@ def stored_size(record: dict[str, Any]) -> int:
 def predict(run: Run | str | Path, images: Any, name: str = "") -> pd.DataFrame:
     """Classify new pictures. Not for diagnosis.
 
-    A picture is read as the run's corpus was: grey, squeezed into a square, brought to the encoder's size.
+    A picture is read as the run's corpus was: grey, squeezed into a square, brought to the encoder's size. One of 16 bits is
+    scaled by its own bits in use, where a corpus goes by all of its source.
 
     Args:
         run: a `Run`, a run's folder, or a record's file in it.
@@ -118,7 +119,7 @@ def predict(run: Run | str | Path, images: Any, name: str = "") -> pd.DataFrame:
 def other_classes(record: dict[str, Any], corpus: Corpus) -> str:
     """A sentence where a corpus is of other classes than the run; "" where it is not."""
     known, given = classes_of(record), corpus.classes
-    if set(known) == set(given):
+    if not given or set(known) == set(given):
         return ""
     told = f"the run tells apart {', '.join(known)}; the images are of {', '.join(given)}"
     return f"{told}. Their features are computed all the same."
