@@ -929,9 +929,8 @@ def outer_words(figure: Figure) -> Iterator[Text]:
         yield figure._supxlabel  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("name", sorted(CASES))
-def test_words_are_neither_cut_off_nor_laid_over_each_other(name: str) -> None:
-    figure = CASES[name].draw()
+def assert_readable(figure: Figure) -> None:
+    """No word is cut off by the page or lies on another."""
     plots.show(figure, "A caption that says what the figure shows, in one sentence or two, so that it takes two lines.")
     figure.canvas.draw()
     page = figure.bbox
@@ -948,6 +947,37 @@ def test_words_are_neither_cut_off_nor_laid_over_each_other(name: str) -> None:
         tilted = one.get_rotation() % 90 and other.get_rotation() % 90  # their boxes overlap although they do not
         width, height = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
         assert tilted or width <= 1 or height <= 1, f"'{one.get_text()}' lies on '{other.get_text()}'"
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_words_are_neither_cut_off_nor_laid_over_each_other(name: str) -> None:
+    assert_readable(CASES[name].draw())
+
+
+@pytest.mark.parametrize("count", [2, 6, 10, 20])
+def test_figures_stay_readable_with_any_number_of_classes(count: int) -> None:
+    names, codes = [f"class number {place}" for place in range(count)], np.arange(count).repeat(3)
+    counts = np.full((count, count), 17)
+    assert_readable(plots.confusion_matrices({"one": {"confusion": counts}, "other": {"confusion": counts}}, names))
+    xy = np.random.default_rng(0).normal(size=(len(codes), 2))
+    figure = plots.embedding({"before": xy, "after": xy}, codes, names)
+    assert_readable(figure)
+    looks = {
+        (to_hex(dots.get_facecolor()[0]), dots.get_paths()[0].vertices.tobytes()) for dots in figure.axes[0].collections
+    }
+    assert len(looks) == count, "colour and mark together tell the classes apart"
+
+
+def test_a_hundred_classes_are_a_map_of_shades_and_a_sheet_of_twelve_rows() -> None:
+    names = [f"c{place}" for place in range(100)]
+    figure = plots.confusion_matrices({"one": {"confusion": np.eye(100, dtype=int)}}, names)
+    assert not figure.axes[0].texts and figure.get_figwidth() < 10
+    data = SimpleNamespace(
+        classes=tuple(names),
+        images=np.zeros((100, 1, 8, 8), np.uint8),
+        table=pd.DataFrame({"class_name": names, "source": "mine"}),
+    )
+    assert plots.source_sheet(data).get_figheight() < 20
 
 
 @pytest.mark.parametrize("count", [2, 6, 12])
