@@ -198,6 +198,7 @@ def load_corpus(
         raise CourseError(f"threads is {threads}: expected 1 or more.")
     cache = store.cache_folder(cache_dir)
     check_writable(cache)
+    store.clear_leftovers(cache)
     root, name = _locate(data, cache, progress)
     listing = scan(root)
     return _Loader(listing, name or listing.name, cache, threads, progress).corpus(image_size)

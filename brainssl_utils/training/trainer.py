@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +25,7 @@ from brainssl_utils.errors import CourseError
 from brainssl_utils.evaluation.features import FeatureBank
 from brainssl_utils.evaluation.protocol import evaluate
 from brainssl_utils.evaluation.reports import check_rows, test_report
-from brainssl_utils.files import check_writable
+from brainssl_utils.files import check_writable, clear_leftovers, hold
 from brainssl_utils.methods.base import Method, TrainingData
 from brainssl_utils.results import records
 from brainssl_utils.results.provenance import environment, git_commit, host
@@ -233,16 +234,25 @@ def fit(
     progress = options.get("progress", True)
     say: Callable[[str], None] = print if progress else _silent
     files = RunFiles(check_writable(out), training.name, training.key) if out is not None else None
-    record = _finished(training, files, say) if files and resume else None
-    if record is None:
-        record = _train(training, files, resume, progress, options.get("tune_process"))
-    evaluations = training.read(options.get("probes", ("linear", "knn")), record["evaluations"])
-    changed = evaluations != record["evaluations"]
-    record["evaluations"] = evaluations
-    if files and (changed or not files.record.exists() or records.read_record(files.record).get("key") != training.key):
-        records.write_record(record, files.record)
-        files.drop_others()
+    with _alone(files) if files else contextlib.nullcontext():
+        found = _finished(training, files, say) if files and resume else None
+        record = found or _train(training, files, resume, progress, options.get("tune_process"))
+        evaluations = training.read(options.get("probes", ("linear", "knn")), record["evaluations"])
+        changed = evaluations != record["evaluations"]
+        record["evaluations"] = evaluations
+        if files and (found is None or changed):
+            records.write_record(record, files.record)
+            files.drop_others()
     return Run(method, record, files.record if files else None)
+
+
+@contextlib.contextmanager
+def _alone(files: RunFiles) -> Iterator[None]:
+    """Hold the training of this name in this folder: a second one waits, and finds what the first one made."""
+    waits = f"{files.name}: another process trains it in {files.out}; this one waits until that is done."
+    with hold(files.lock, lambda: print(waits, flush=True)):
+        clear_leftovers(files.record.parent, files.checkpoint.parent)
+        yield
 
 
 def _silent(message: str) -> None:
@@ -253,7 +263,11 @@ def _finished(training: Training, files: RunFiles, say: Callable[[str], None]) -
     """The record of this very training where it and its weights are there; the weights are loaded then."""
     if not files.record.exists():
         return None
-    record = records.read_record(files.record)
+    try:
+        record = records.read_record(files.record)
+    except records.NoRecordError as error:
+        say(f"{error} It is replaced when this training is done.")
+        return None
     if record.get("key") != training.key:
         say(f"{training.name}: {_what_differs(record, training)}; its record is replaced when this training is done.")
         return None

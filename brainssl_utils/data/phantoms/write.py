@@ -10,7 +10,6 @@ import io
 import json
 import os
 import shutil
-import uuid
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -24,6 +23,7 @@ from brainssl_utils.data.phantoms.anatomy import Head, canonical_head
 from brainssl_utils.data.phantoms.patients import draw_patient, render_slice
 from brainssl_utils.data.phantoms.plan import PlannedFile, plan_files
 from brainssl_utils.errors import CourseError
+from brainssl_utils.files import naming, temporary_path
 
 VERSION = 3  # raised whenever the same arguments give other bytes
 MARKER = "phantoms.json"
@@ -159,13 +159,14 @@ def write_phantoms(out_dir: str | Path, n_files: int = 1500, seed: int = 0, work
     for file in files:
         by_patient[file.patient].append(file)
     head = canonical_head()
-    temporary = out_dir.with_name(f".{out_dir.name}.{uuid.uuid4().hex[:8]}.tmp")
+    temporary = temporary_path(out_dir)
     try:
-        temporary.mkdir(parents=True)
-        with ThreadPoolExecutor(workers or min(4, os.cpu_count() or 1)) as pool:
-            list(pool.map(lambda part: _write_patient(temporary, part, seed, head), by_patient.values()))
-        _manifest(files).to_csv(temporary / "manifest.csv", index=False, lineterminator="\n")
-        (temporary / MARKER).write_text(json.dumps(settings) + "\n", encoding="utf-8")
+        with naming(out_dir):
+            temporary.mkdir(parents=True)
+            with ThreadPoolExecutor(workers or min(4, os.cpu_count() or 1)) as pool:
+                list(pool.map(lambda part: _write_patient(temporary, part, seed, head), by_patient.values()))
+            _manifest(files).to_csv(temporary / "manifest.csv", index=False, lineterminator="\n")
+            (temporary / MARKER).write_text(json.dumps(settings) + "\n", encoding="utf-8")
         _move_into_place(temporary, out_dir, settings)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -13,7 +13,7 @@ from typing import IO, Any
 import numpy as np
 import pandas as pd
 
-from brainssl_utils.errors import CourseError
+from brainssl_utils import files
 from brainssl_utils.files import atomic_path
 
 Content = tuple[dict[str, np.ndarray], dict[str, pd.DataFrame], dict[str, Any]]  # arrays, tables, facts
@@ -30,6 +30,11 @@ def cache_folder(cache_dir: str | Path | None = None) -> Path:
     return Path(chosen).expanduser()
 
 
+def clear_leftovers(cache: Path) -> None:
+    """Remove what loads that were killed left behind in the folder of caches."""
+    files.clear_leftovers(cache, cache / "corpora", cache / "copies")
+
+
 def save(path: Path, arrays: dict[str, np.ndarray], tables: dict[str, pd.DataFrame], facts: dict[str, Any]) -> None:
     """Write arrays, tables and facts into one uncompressed `.npz` file, whole or not at all.
 
@@ -39,14 +44,11 @@ def save(path: Path, arrays: dict[str, np.ndarray], tables: dict[str, pd.DataFra
     texts = {name: frame.to_csv(index=False, lineterminator="\n") for name, frame in tables.items()}
     texts["facts"] = json.dumps(facts)
     coded = {name: np.frombuffer(text.encode(errors="surrogateescape"), np.uint8) for name, text in texts.items()}
-    try:
-        with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as file:
-            for name, array in (arrays | coded).items():
-                with file.open(f"{name}.npy", "w", force_zip64=True) as member:
-                    _write(member, array)
-    except OSError as error:
-        reason = f"cannot write the cache {path}: {error.strerror or error}"
-        raise CourseError(f"{reason}. Choose a folder with room, by cache_dir or $BRAINSSL_CACHE.") from error
+    advice = "Make room there, or choose another folder for the cache by cache_dir or $BRAINSSL_CACHE."
+    with atomic_path(path, advice) as temporary, zipfile.ZipFile(temporary, "w") as file:
+        for name, array in (arrays | coded).items():
+            with file.open(f"{name}.npy", "w", force_zip64=True) as member:
+                _write(member, array)
 
 
 def _write(member: IO[bytes], array: np.ndarray) -> None:

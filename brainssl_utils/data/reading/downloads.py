@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import shutil
 import sys
-import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from tqdm import tqdm
 
 from brainssl_utils.data.reading.sources import PAPER_SOURCES, SOURCES, Source
 from brainssl_utils.errors import CourseError
-from brainssl_utils.files import check_writable
+from brainssl_utils.files import check_writable, clear_leftovers, temporary_path
 
 FIGSHARE_URL = "https://ndownloader.figshare.com/files"
 _TIMEOUT = (15, 60)  # seconds to connect, seconds without a byte
@@ -91,7 +90,8 @@ def _fetch_kaggle(source: Source, target: Path, download: Callable[[str], str] |
     if target.is_dir() and any(target.iterdir()):
         print(f"{target} is there already")
         return target
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
+    clear_leftovers(target.parent)
+    temporary = temporary_path(target)
     try:
         shutil.copytree((download or _kagglehub)(source.handle), temporary)
         shutil.rmtree(target, ignore_errors=True)
