@@ -61,7 +61,7 @@ class RunFiles:
 
     @property
     def lock(self) -> Path:
-        return self.out / "checkpoints" / f".{self.name}.lock"
+        return self.out / ".locks" / f"{self.name}.lock"
 
     def drop_others(self) -> None:
         """Delete the checkpoints of this name whose record has just been replaced."""
