@@ -6,11 +6,12 @@ DATA ?= phantoms
 PROFILE ?= quick
 SEED ?= 0
 
-.PHONY: help course test bench lab lint clean
+.PHONY: help course test bench trouble lab lint clean
 help:
 	@echo "make course   run every notebook (DATA=$(DATA) PROFILE=$(PROFILE) SEED=$(SEED)) into runs/$(NAME)"
 	@echo "make test     lint, types and all tests"
 	@echo "make bench    measure training, loading, precision, waiting and start-up (DATA=$(DATA)); about 35 minutes, run it alone"
+	@echo "make trouble  kill, double and fill up runs, and compare what stands there afterwards; about ten minutes"
 	@echo "make lab      open the notebooks in JupyterLab"
 	@echo "make lint     ruff, notebook hygiene, types and the one direction of imports alone"
 
@@ -34,6 +35,9 @@ bench: .venv/.ready
 	$(BIN)/python benchmarks/precision.py $(DATA)
 	$(BIN)/python benchmarks/waiting.py
 	test ! -e runs/$(NAME)/run.json || $(BIN)/python benchmarks/notebook_times.py runs/$(NAME)
+
+trouble: .venv/.ready
+	$(BIN)/python benchmarks/interruptions.py
 
 # Notebooks load torch first, too late for the package to say how its threads wait (brainssl_utils/compute/environment.py).
 lab: .venv/.ready

@@ -162,13 +162,20 @@ def train(
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs, or record files.")],
     csv: Annotated[Path | None, typer.Option(help="Also write the table to this file.")] = None,
+    each: Annotated[bool, typer.Option("--each", help="One row a training, even where seeds repeat it.")] = False,
 ) -> None:
-    """Print one row a trained model, from the records of runs."""
+    """Print one row a trained model, or its mean over seeds where there are several, from the records of runs."""
     from brainssl_utils.files import atomic_path
-    from brainssl_utils.results.records import read_records, records_table
+    from brainssl_utils.results.overview import overview, with_intervals
+    from brainssl_utils.results.records import read_records
 
-    table = records_table(read_records(runs))
-    typer.echo(_text(table, index=False))
+    def note(message: str) -> None:
+        typer.echo(f"note: {message}", err=True)
+
+    table = overview(read_records(runs, skip=note), each, note)
+    typer.echo(_text(with_intervals(table), index=False))
+    if "seeds" in table:
+        typer.echo("Means over seeds with 95 % t intervals; a single seed has none. --each: one row a training.")
     if csv is not None:
         with atomic_path(csv) as temporary:
             table.to_csv(temporary, index=False)

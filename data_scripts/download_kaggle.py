@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from download_figshare import short
 
 from brainssl_utils.data.reading.sources import PAPER_SOURCES, SOURCES, Source
 from brainssl_utils.errors import CourseError, exit_code
-from brainssl_utils.files import check_writable
+from brainssl_utils.files import check_writable, clear_leftovers, temporary_path
 
 
 def download_kaggle(
@@ -40,7 +39,8 @@ def _fetch(source: Source, target: Path, download: Callable[[str], str] | None) 
     if target.is_dir() and any(target.iterdir()):
         print(f"{target} is there already")
         return target
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
+    clear_leftovers(target.parent)
+    temporary = temporary_path(target)
     try:
         if download is None:
             import kagglehub

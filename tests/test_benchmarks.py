@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from tiny_course import write_course
 
 from brainssl_utils.data.corpus import Corpus
 from brainssl_utils.data.loading import load_corpus
@@ -20,6 +21,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import common  # noqa: E402
 import few_labels  # noqa: E402
+import interruptions  # noqa: E402
 import notebook_times  # noqa: E402
 import split_check  # noqa: E402
 import throughput  # noqa: E402
@@ -177,3 +179,25 @@ def test_peak_memory_is_in_gib_on_every_system(monkeypatch: pytest.MonkeyPatch) 
     assert common.peak_memory_gib() == 3 / 1024, "bytes"
     monkeypatch.setitem(sys.modules, "resource", None)
     assert np.isnan(common.peak_memory_gib()), "Windows has no such module"
+
+
+def test_the_same_records_stand_there_after_every_trouble(tmp_path: Path) -> None:
+    save = (
+        "import time\nfrom pathlib import Path\nfrom brainssl_utils.files import write_json\n"
+        "for number in range(20):\n"
+        "    time.sleep(0.05)\n"
+        "    write_json(Path(run_dir) / 'records' / f'{number % 4}.json', {'number': number, 'seconds': time.time()})"
+    )
+    course = interruptions.course("1", "phantoms:60", write_course(tmp_path / "n", {"01_a": [save]}))
+    rows = list(interruptions.all_rows([course], tmp_path / "work", moments=2, free=[2], seed=0))
+    assert all(row.same for row in rows), interruptions.report(rows)
+    assert [row.trouble.split()[0] for row in rows[:4]] == ["none", "kill", "kill", "two"] and len(rows) == 5
+    assert "| course | two at once | exit codes [0, 2] | yes |" in interruptions.report(rows)
+
+
+def test_a_difference_after_trouble_is_seen(tmp_path: Path) -> None:
+    write = "import sys, pathlib, time; p = pathlib.Path(sys.argv[1], 'records', 'a.json'); p.parent.mkdir("
+    write += "parents=True, exist_ok=True); p.write_text(str(p.exists() + 0)); time.sleep(0.5)"
+    work = interruptions.Work("write", ("-c", write, "{out}"))
+    rows = list(interruptions.all_rows([work], tmp_path / "work", moments=1, free=[], seed=0))
+    assert [row.same for row in rows] == [True, False, False]

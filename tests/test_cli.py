@@ -18,6 +18,7 @@ from PIL import Image
 from tiny_course import write_course
 
 from brainssl_utils import cli
+from brainssl_utils.files import write_json
 
 
 def run(*arguments: object) -> int:
@@ -158,6 +159,37 @@ def test_train_writes_a_record_that_report_tabulates(tmp_path, capsys):
     assert "SimCLR" in capsys.readouterr().out
     table = pd.read_csv(tmp_path / "table.csv")
     assert list(table["method"]) == ["SimCLR"] and list(table["seed"]) == [3]
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+def test_output_never_breaks_on_an_encoding(tmp_path, encoding):
+    """Redirected on Windows, output is cp1252; class names, folders and tags are of any script."""
+    folder = tmp_path / "脑肿瘤"
+    rng = np.random.default_rng(0)
+    for name in ("胶质瘤", "正常"):
+        for number in range(12):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            picture = Image.fromarray(rng.integers(0, 255, (6, 6), np.uint8)).resize((64, 64))
+            picture.save(folder / name / f"{number}.png")
+    course = write_course(tmp_path / "课", {"01_课": ["print('✓ 完成')"], "02_错": ["raise ValueError('错误')"]})
+    about = {"method": "simclr", "protocol": "fair", "split": "grouped", "profile": "smoke", "seed": 0, "tag": "温度"}
+    write_json(
+        tmp_path / "运行" / "records" / "a.json",
+        {"schema": 2, **about, "data": {"name": "脑", "fingerprint": "1"}, "config": {}, "history": [], "test": {}},
+    )
+    (tmp_path / "运行" / "说明.json").write_text("[]")
+    cache, settings = tmp_path / "cache", {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0", "LC_ALL": "C.UTF-8"}
+    for code, words in {
+        0: ("data", "prepare", folder, "--size", "32"),
+        1: ("course", "--profile", "smoke", "--notebooks", course, "--out", tmp_path / "课程"),
+        2: ("train", "方法", "--data", folder),
+        3: ("report", tmp_path / "运行", tmp_path / "运行" / "说明.json"),
+    }.items():
+        command = [sys.executable, "-m", "brainssl_utils.cli", *map(str, words)]
+        environment = {**os.environ, **settings, "BRAINSSL_CACHE": str(cache)}
+        done = subprocess.run(command, capture_output=True, env=environment, cwd=Path(__file__).parents[1])
+        text = (done.stdout + done.stderr).decode(errors="replace")
+        assert done.returncode == code % 3 and "Traceback" not in text, text
 
 
 def test_command_is_installed():

@@ -9,11 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import filelock
-
 from brainssl_utils.course.plan import Lesson
 from brainssl_utils.errors import CourseError
-from brainssl_utils.files import write_json
+from brainssl_utils.files import clear_leftovers, hold, write_json
 from brainssl_utils.results.provenance import environment, git_commit, host
 
 SCHEMA = 2
@@ -102,11 +100,12 @@ def only_one_run(out: Path) -> Iterator[None]:
     Raises:
         CourseError: another run holds it.
     """
-    try:
-        held = filelock.FileLock(out / ".lock").acquire(timeout=0)
-    except filelock.Timeout:
+
+    def refuse() -> None:
         raise CourseError(f"another run is at work in {out}. Wait for it, or choose another --out.") from None
-    with held:
+
+    with hold(out / ".lock", refuse):
+        clear_leftovers(out, out / "notebooks", *(out / folder for folder in MADE))
         yield
 
 

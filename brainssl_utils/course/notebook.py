@@ -13,6 +13,7 @@ from typing import Any, TextIO
 import nbformat
 
 from brainssl_utils.errors import CourseError
+from brainssl_utils.files import refusal
 
 NOT_RUN = "NotRun"
 ERROR_MARKER = "papermill-error-cell-tag"  # papermill adds cells with this tag to a failed notebook
@@ -139,6 +140,7 @@ def run_notebook(
 
     Raises:
         NotebookError: a cell raised, or was never run.
+        CourseError: the disk refuses the copy, because it is full for instance.
         KeyboardInterrupt: the user stopped it; the copy stays as `NAME.running.ipynb`.
     """
     running, failed = (target.with_name(f"{name}.{state}.ipynb") for state in ("running", "failed"))
@@ -148,6 +150,8 @@ def run_notebook(
     started = time.perf_counter()
     trouble = _execute(notebook, running, parameters, cwd, progress)
     seconds = time.perf_counter() - started
+    if trouble is not None and (told := refusal(target, trouble)):
+        raise told from trouble
     executed = nbformat.read(running, as_version=4) if running.exists() else nbformat.v4.new_notebook()
     problem = first_problem(executed, name)
     if trouble is not None and (problem is None or problem.error == NOT_RUN):  # a dead kernel leaves no error output

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from brainssl_utils.course.folder import RunFolder, check_place, only_one_run, o
 from brainssl_utils.course.notebook import NotebookError, check_parameters, read_notebook, run_notebook
 from brainssl_utils.course.plan import Lesson
 from brainssl_utils.course.refresh import refresh, text_digest
+from brainssl_utils.errors import CourseError
 from brainssl_utils.files import check_writable
 from brainssl_utils.settings import check_seed, get_profile
 from brainssl_utils.validity import lesson_key
@@ -69,6 +71,7 @@ def run_course(
 
     Raises:
         CourseError: a parameter, the data, the output folder or a notebook is not as it must be; nothing has run.
+            Or the disk is full: calling again, when there is room, goes on with the notebook that was running.
         NotebookError: a notebook stopped; calling again goes on with it.
         KeyboardInterrupt: the user stopped the run; calling again goes on with the notebook that was running.
     """
@@ -113,8 +116,9 @@ def _run_jobs(
             result = run_notebook(
                 job.notebook, job.name, folder.executed(job.name), given, job.lesson.path.parent, label
             )
-        except NotebookError as error:
-            folder.end(job.name, "failed", cell=error.cell, error=f"{error.error}: {error.reason}")
+        except (NotebookError, CourseError) as error:
+            with suppress(CourseError):  # on a full disk: what stopped the notebook is told, not that run.json is stale
+                folder.end(job.name, "failed", **_reason(error))
             raise
         except KeyboardInterrupt:
             folder.end(job.name, "interrupted")
@@ -123,6 +127,12 @@ def _run_jobs(
         say(f"{label}: done in {result.seconds:.0f} s")
     folder.save(status="done")
     say(f"{len(jobs)} notebooks done in {_duration(time.perf_counter() - began)}: {folder.out / 'notebooks'}")
+
+
+def _reason(error: NotebookError | CourseError) -> dict[str, Any]:
+    if isinstance(error, NotebookError):
+        return {"cell": error.cell, "error": f"{error.error}: {error.reason}"}
+    return {"error": str(error)}
 
 
 def _bring_up_to_date(job: Job, folder: RunFolder) -> str:

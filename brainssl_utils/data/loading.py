@@ -66,6 +66,7 @@ def load_corpus(
         raise CourseError(f"every is {every}: expected 0 (the middle slice) or a step in slices.")
     n_phantoms = phantom_files(data)
     cache = check_writable(store.cache_folder(cache_dir))
+    store.clear_leftovers(cache)
     listing = scan(_phantoms(n_phantoms, cache, progress) if n_phantoms else data)
     name = "phantoms" if n_phantoms else as_text(listing.name)
     named = {role: str(name) for role, name in table.items()} if isinstance(table, Mapping) else table and str(table)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,14 @@ FIELDS: dict[str, type] = {
 
 METRICS = ("c_acc", "r_acc", "p_acc", "val_p_acc")
 COLUMNS = (
-    "method", "protocol", "split", "profile", "seed", "data", "synthetic", "labels", *METRICS,
-    "accuracy", "lo", "hi", "balanced_accuracy", "macro_f1", "n", "views_per_second", "seconds",
+    "method", "tag", "protocol", "split", "profile", "seed", "data", "synthetic", "labels", *METRICS,
+    "accuracy", "lo", "hi", "linear", "knn", "balanced_accuracy", "macro_f1", "n", "views_per_second", "seconds",
 )  # fmt: skip
-WHAT_A_SEED_REPEATS = ("method", "protocol", "split", "profile", "data", "labels")
+WHAT_A_SEED_REPEATS = ("method", "tag", "protocol", "split", "profile", "data", "labels")
+
+
+class NoRecordError(CourseError):
+    """A file is damaged, or is no record of this course."""
 
 
 def write_record(record: dict[str, Any], path: str | Path) -> Path:
@@ -57,10 +61,12 @@ def read_record(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CourseError(f"{path} is damaged ({error}). Delete it and train that model again.") from error
+    except OSError as error:
+        raise CourseError(f"{path} cannot be read ({error.strerror or error}).") from error
+    except ValueError as error:  # no text, or no JSON
+        raise NoRecordError(f"{path} is no record of this course, or a damaged one ({error}).") from error
     if not isinstance(record, dict) or "schema" not in record:
-        raise CourseError(f"{path} is not a record of this course. Move it out of the folder.")
+        raise NoRecordError(f"{path} is not a record of this course.")
     if record["schema"] not in (1, SCHEMA_VERSION):
         raise CourseError(
             f"{path} has record schema {record['schema']}, this version of the course reads 1 and {SCHEMA_VERSION}. "
@@ -68,15 +74,21 @@ def read_record(path: str | Path) -> dict[str, Any]:
         )
     wrong = [field for field in FIELDS if not isinstance(record.get(field), FIELDS[field])]
     if wrong:
-        raise CourseError(f"{path}: missing or unreadable: {', '.join(wrong)}. Delete it and train that model again.")
+        raise NoRecordError(
+            f"{path} is no record of this course, or a damaged one (missing or unreadable: {', '.join(wrong)})."
+        )
     return record
 
 
-def read_records(source: str | Path | Iterable[str | Path]) -> list[dict[str, Any]]:
+def read_records(
+    source: str | Path | Iterable[str | Path], skip: Callable[[str], object] | None = None
+) -> list[dict[str, Any]]:
     """Read records.
 
     Args:
         source: a record file, a run's folder (its `records` folder is read), a folder of records, or several of these.
+        skip: told of each file that is no record and each folder that holds none, which are passed over then. By
+            default they are errors.
 
     Returns:
         the records, by file name within each source; the same file named twice is read once, and a folder's record
@@ -89,11 +101,21 @@ def read_records(source: str | Path | Iterable[str | Path]) -> list[dict[str, An
     sources = [source] if isinstance(source, (str, Path)) else list(source)
     paths: dict[Path, Path] = {}
     for item in map(Path, sources):
-        for path in _record_files(item):
+        for path in _record_files(item, skip):
             paths.setdefault(path.resolve(), path)
-    if not paths:
+    if not sources:
         raise CourseError("read_records: no file or folder was given.")
-    return _current([read_record(path) for path in paths.values()])
+    found = []
+    for path in paths.values():
+        try:
+            found.append(read_record(path))
+        except CourseError as error:
+            if skip is None:
+                raise
+            skip(f"{error} It was passed over.")
+    if not found:
+        raise CourseError(f"no record in {', '.join(map(str, sources))}. Give a run's folder, such as runs/NAME.")
+    return _current(found)
 
 
 def _current(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -137,8 +159,8 @@ def records_table(records: Sequence[dict[str, Any]], columns: Sequence[str] | No
 
     Returns:
         DataFrame. c_acc, r_acc, p_acc and val_p_acc are the last epoch's; accuracy, lo, hi (95 % Wilson), balanced
-        accuracy and macro F1 are on the test images; all are shares in 0..1. labels counts the labelled training
-        images.
+        accuracy and macro F1 are the classifier's on the test images, linear and knn the accuracies there of probes of
+        the frozen features; all are shares in 0..1. labels counts the labelled training images.
 
     Raises:
         CourseError: a column that no record has.
@@ -158,7 +180,7 @@ def records_table(records: Sequence[dict[str, Any]], columns: Sequence[str] | No
 def summarise(
     records: Sequence[dict[str, Any]],
     by: Sequence[str] = WHAT_A_SEED_REPEATS,
-    values: Sequence[str] = ("accuracy", "balanced_accuracy", "macro_f1", *METRICS),
+    values: Sequence[str] = ("accuracy", "linear", "knn", "balanced_accuracy", "macro_f1", *METRICS),
 ) -> pd.DataFrame:
     """Mean over seeds with 95 % t intervals.
 
@@ -240,15 +262,17 @@ def table2(records: Sequence[dict[str, Any]], split: str = "as published", proto
     return table
 
 
-def _record_files(source: Path) -> list[Path]:
+def _record_files(source: Path, skip: Callable[[str], object] | None) -> list[Path]:
     if source.is_file():
         return [source]
     if not source.is_dir():
         raise CourseError(f"no record or folder at {source}. Give a run's folder, such as runs/NAME.")
     folder = source / "records" if (source / "records").is_dir() else source
     files = sorted(path for path in folder.glob("*.json") if not path.name.startswith("."))
-    if not files:
+    if not files and skip is None:
         raise CourseError(f"no records in {folder}. Train a method first (notebooks 02 to 07, or brainssl train).")
+    if not files and skip is not None:
+        skip(f"no records in {folder}.")
     return files
 
 
@@ -258,6 +282,7 @@ def _row(record: dict[str, Any]) -> dict[str, Any]:
     low, high = test.get("ci95") or (None, None)
     return {
         "method": method_title(record["method"], record.get("title")),
+        "tag": record.get("tag") or "",
         **{name: record[name] for name in ("protocol", "split", "profile", "seed")},
         "data": data.get("name"),
         "synthetic": bool(data.get("synthetic")),
@@ -266,6 +291,7 @@ def _row(record: dict[str, Any]) -> dict[str, Any]:
         "lo": low,
         "hi": high,
         **{name: test.get(name) for name in ("accuracy", "balanced_accuracy", "macro_f1", "n")},
+        **{kind: _reach(record, f"evaluations.{kind}.accuracy") for kind in ("linear", "knn")},
         "views_per_second": _reach(record, "throughput.views_per_second"),
         "seconds": record.get("seconds"),
     }

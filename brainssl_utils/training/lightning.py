@@ -8,6 +8,7 @@ import logging
 import signal
 import time
 import warnings
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -106,20 +107,37 @@ def _log(trainer: pl.Trainer, row: dict[str, Any]) -> None:
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Checkpoints written to a temporary name beside their target and moved over it: whole or not at all."""
+    """Checkpoints written to a temporary name beside their target and moved over it: whole or not at all.
+
+    Lightning's own writer goes by way of the system's folder for temporary files, which may be another disk.
+    """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        with atomic_path(Path(path)) as temporary:
-            torch.save(checkpoint, temporary)
+        with atomic_path(path) as temporary, open(temporary, "wb") as file:  # given a name, torch hides a full disk
+            torch.save(checkpoint, file)
 
 
 def read_checkpoint(path: Path, key: str) -> dict[str, Any] | None:
-    """Return the checkpoint of the training `key`; None where there is none, or it is damaged or another's."""
+    """Return the checkpoint of the training `key`; None where there is none, or it is damaged or another's.
+
+    That a file is damaged (cut short, changed, no checkpoint at all) is said. Nothing in it is run.
+
+    Raises:
+        CourseError: something lies there that cannot be read: a folder, or a file closed to this user. It may be whole.
+    """
     try:
+        with zipfile.ZipFile(path) as file:  # torch compares no checksums
+            if changed := file.testzip():
+                raise zipfile.BadZipFile(f"checksum of {changed}")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         return None
-    except Exception as error:  # torch raises a dozen kinds for a file that was cut short
+    except OSError as error:
+        raise CourseError(
+            f"{path} cannot be read as a checkpoint ({error.strerror or error}). Make it readable, or move it away to "
+            "train anew."
+        ) from error
+    except Exception as error:  # zipfile and torch raise a dozen kinds for a file that was cut short
         print(f"{path} is damaged ({type(error).__name__}) and counts as absent.")
         return None
     return content if isinstance(content, dict) and content.get("key") == key else None

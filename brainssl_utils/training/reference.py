@@ -75,14 +75,14 @@ def ship(run: Run, folder: str | Path) -> Path:
     Raises:
         CourseError: the folder cannot be written.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     target = Path(folder) / "records" / f"{run.name}.json"
     weights = {
         name: tensor.half().contiguous() for name, tensor in run.method.state_dict().items() if name.startswith(PARTS)
     }
     with atomic_path(target.with_suffix(".safetensors")) as temporary:
-        save_file(weights, temporary)
+        temporary.write_bytes(save(weights))
     about = {
         "encoder_file": target.with_suffix(".safetensors").name,
         "encoder_sha256": _sha256(target.with_suffix(".safetensors")),

@@ -75,6 +75,10 @@ class RunFiles:
     def log(self) -> Path:
         return self.out / "logs" / self.name
 
+    @property
+    def lock(self) -> Path:
+        return self.out / ".locks" / f"{self.name}.lock"
+
     def drop_others(self) -> None:
         """Delete the checkpoints of this name whose record has just been replaced."""
         for other in self.checkpoint.parent.glob("*.ckpt"):
@@ -96,7 +100,7 @@ def load_run(out: str | Path, record: dict[str, Any], encoder: Any = None) -> Ru
     """
     files = RunFiles(Path(out), record["name"], record.get("key", ""))
     if not files.checkpoint.exists():
-        raise CourseError(f"{files.checkpoint} is missing: delete {files.record} and train it again.")
+        raise CourseError(f"{files.checkpoint} is missing: train it again, into the same folder.")
     content = read_checkpoint(files.checkpoint, files.key)
     if content is None:
         raise CourseError(f"{files.checkpoint} is damaged, or of another training than its record: train it again.")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +27,7 @@ from brainssl_utils.errors import CourseError
 from brainssl_utils.evaluation.features import FeatureBank
 from brainssl_utils.evaluation.protocol import evaluate
 from brainssl_utils.evaluation.reports import check_rows, test_report
-from brainssl_utils.files import check_writable
+from brainssl_utils.files import check_writable, clear_leftovers, hold
 from brainssl_utils.methods.base import Method, TrainingData, describe
 from brainssl_utils.results import records
 from brainssl_utils.results.provenance import environment, git_commit, host
@@ -262,16 +263,16 @@ def fit(
     say: Callable[[str], None] = print if options.get("progress", True) else _silent
     files = RunFiles(check_writable(out), training.name, training.key) if out is not None else None
     logger = _logger(options.get("logger"), files)
-    record = _finished(training, files, say) if files and resume else None
-    if record is None:
-        start = _start(training, files, say) if files and resume else None
-        record = _train(training, files, start, logger, options)
-    evaluations = training.read(options.get("probes", ("linear", "knn")), record["evaluations"])
-    changed = evaluations != record["evaluations"]
-    record["evaluations"] = evaluations
-    if files and (changed or not files.record.exists() or records.read_record(files.record).get("key") != training.key):
-        records.write_record(record, files.record)
-        files.drop_others()
+    with _alone(files) if files else contextlib.nullcontext():
+        found = _finished(training, files, say) if files and resume else None
+        start = _start(training, files, say) if files and resume and found is None else None
+        record = found or _train(training, files, start, logger, options)
+        evaluations = training.read(options.get("probes", ("linear", "knn")), record["evaluations"])
+        changed = evaluations != record["evaluations"]
+        record["evaluations"] = evaluations
+        if files and (found is None or changed):
+            records.write_record(record, files.record)
+            files.drop_others()
     return Run(method, record, files.record if files else None)
 
 
@@ -304,6 +305,15 @@ def _logger(name: str | None, files: RunFiles | None) -> Logger | None:
     return make_logger(name, files.log)
 
 
+@contextlib.contextmanager
+def _alone(files: RunFiles) -> Iterator[None]:
+    """Hold the training of this name in this folder: a second one waits, and finds what the first one made."""
+    waits = f"{files.name}: another process trains it in {files.out}; this one waits until that is done."
+    with hold(files.lock, lambda: print(waits, flush=True)):
+        clear_leftovers(files.record.parent, files.checkpoint.parent)
+        yield
+
+
 def _silent(message: str) -> None:
     pass
 
@@ -312,7 +322,11 @@ def _finished(training: Training, files: RunFiles, say: Callable[[str], None]) -
     """The record of this very training where it and its weights are there; the weights are loaded then."""
     if not files.record.exists():
         return None
-    record = records.read_record(files.record)
+    try:
+        record = records.read_record(files.record)
+    except records.NoRecordError as error:
+        say(f"{error} It is replaced when this training is done.")
+        return None
     if record.get("key") != training.key:
         if not _is_shorter(record, training):
             say(
@@ -354,8 +368,11 @@ def _start(training: Training, files: RunFiles, say: Callable[[str], None]) -> P
     if interrupted is not None:
         say(f"{training.name}: goes on after epoch {interrupted['epoch'] + 1} of {training.profile.epochs}.")
         return files.checkpoint
-    record = records.read_record(files.record) if files.record.exists() else None
-    if record is None or not _is_shorter(record, training):
+    try:
+        record = records.read_record(files.record)
+    except records.NoRecordError:
+        return None
+    if not _is_shorter(record, training):
         return None
     shorter, epochs = replace(files, key=record["key"]), record["sizes"]["epochs"]
     if read_checkpoint(shorter.checkpoint, shorter.key) is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import signal
@@ -278,6 +279,47 @@ def test_second_run_into_one_folder_is_refused(tmp_path):
         pytest.raises(CourseError, match="another run is at work"),
     ):
         run_course(out=tmp_path / "run", notebooks_dir=folder)
+
+
+@pytest.mark.parametrize("write", [1, 2, 3])
+def test_full_disk_under_the_executed_copy_is_one_line_and_the_run_goes_on(tmp_path, silent, monkeypatch, write):
+    from papermill.iorw import LocalHandler
+
+    cells = {"01_first": ["a = 1"], "02_second": [SAVE.format(name="second"), "print('x' * 1000)", "c = 3"]}
+    folder, out, writes = write_course(tmp_path / "notebooks", cells), tmp_path / "run", []
+
+    def full(self, text, path):
+        if "02_second" in path:
+            writes.append(path)
+        Path(path).write_text(text[:1000] if len(writes) >= write else text)
+        if len(writes) >= write:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    arguments = {"profile": "smoke", "out": out, "notebooks_dir": folder, "say": silent.append}
+    with monkeypatch.context() as patch, pytest.raises(CourseError) as told:
+        patch.setattr(LocalHandler, "write", full)
+        run_course(**arguments)
+    assert str(told.value) == (
+        f"cannot write {out / 'notebooks' / '02_second.ipynb'}: no space left on device. "
+        "Make room on that disk, then give the same command again."
+    )
+    assert record_of(out)["notebooks"]["02_second"]["status"] == "failed"
+    first = (out / "notebooks" / "01_first.ipynb").stat().st_mtime_ns
+    assert run_course(**arguments)["status"] == "done"
+    assert first == (out / "notebooks" / "01_first.ipynb").stat().st_mtime_ns
+    assert sorted(file.name for file in (out / "notebooks").iterdir()) == ["01_first.ipynb", "02_second.ipynb"]
+
+
+def test_what_a_killed_run_left_half_written_is_cleared(tmp_path, silent):
+    folder, out = write_course(tmp_path / "notebooks", {"01_first": ["a = 1"]}), tmp_path / "run"
+    program = (
+        "import os\nfrom pathlib import Path\nfrom brainssl_utils.files import atomic_path\n"
+        f"with atomic_path(Path({str(out)!r}, 'figures', 'a.png')) as path:\n    path.touch()\n    os._exit(9)"
+    )
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 9
+    assert len(list((out / "figures").iterdir())) == 1
+    run_course(profile="smoke", out=out, notebooks_dir=folder, say=silent.append)
+    assert list((out / "figures").iterdir()) == []
 
 
 def test_unreadable_record_of_a_run_is_reported_and_fresh_gets_past_it(tmp_path, silent):

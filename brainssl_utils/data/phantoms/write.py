@@ -9,10 +9,10 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,7 @@ from brainssl_utils.data.phantoms.anatomy import Head, canonical_head
 from brainssl_utils.data.phantoms.patients import draw_patient, render_slice
 from brainssl_utils.data.phantoms.plan import PlannedFile, plan_files
 from brainssl_utils.errors import CourseError
+from brainssl_utils.files import naming, temporary_path
 
 VERSION = 3  # raised whenever the same arguments give other bytes
 MARKER = "phantoms.json"
@@ -152,15 +153,17 @@ def write_phantoms(out_dir: str | Path, n_files: int = 1500, seed: int = 0, work
     files = plan_files(n_files, seed)
     by_patient = pd.Series(files).groupby([file.patient for file in files]).agg(list)
     head = canonical_head()
-    out_dir.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=out_dir.parent, prefix=f".{out_dir.name}.") as temporary:
-        folder = Path(temporary) / out_dir.name
-        folder.mkdir()
-        with ThreadPoolExecutor(workers or min(4, available_cores())) as pool:
-            list(pool.map(lambda part: _write_patient(folder, part, seed, head), by_patient))
-        _manifest(files).to_csv(folder / "manifest.csv", index=False, lineterminator="\n")
-        (folder / MARKER).write_text(json.dumps(settings) + "\n", encoding="utf-8")
-        _move_into_place(folder, out_dir, settings)
+    temporary = temporary_path(out_dir)
+    try:
+        with naming(out_dir):
+            temporary.mkdir(parents=True)
+            with ThreadPoolExecutor(workers or min(4, available_cores())) as pool:
+                list(pool.map(lambda part: _write_patient(temporary, part, seed, head), by_patient))
+            _manifest(files).to_csv(temporary / "manifest.csv", index=False, lineterminator="\n")
+            (temporary / MARKER).write_text(json.dumps(settings) + "\n", encoding="utf-8")
+        _move_into_place(temporary, out_dir, settings)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
     return out_dir
 
 

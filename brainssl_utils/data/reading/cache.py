@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from brainssl_utils.errors import CourseError
+from brainssl_utils import files
 from brainssl_utils.files import atomic_path, write_json
 
 _CHECKSUMS = "checksums.json"
@@ -30,23 +30,25 @@ def cache_folder(cache_dir: str | Path | None = None) -> Path:
     return Path(chosen).expanduser()
 
 
+def clear_leftovers(cache: Path) -> None:
+    """Remove what loads that were killed left behind in the folder of caches."""
+    files.clear_leftovers(cache, *cache.glob("corpora/*"), *cache.glob("copies/*"))
+
+
 def save(folder: Path, parts: dict[str, Any]) -> None:
     """Write arrays, tables and plain values into `folder`, a file each.
 
     Raises:
         CourseError: the folder cannot be written.
     """
+    advice = "Make room there, or choose another folder for the cache by cache_dir or $BRAINSSL_CACHE."
     checksums = {}
-    try:
-        for name, part in parts.items():
-            file, content = _encoded(name, part)
-            with atomic_path(folder / file) as temporary:
-                temporary.write_bytes(content)
-            checksums[file] = zlib.crc32(content)
-        write_json(folder / _CHECKSUMS, checksums)
-    except OSError as error:
-        reason = f"cannot write the cache {folder}: {error.strerror or error}"
-        raise CourseError(f"{reason}. Choose a folder with room, by cache_dir or $BRAINSSL_CACHE.") from error
+    for name, part in parts.items():
+        file, content = _encoded(name, part)
+        with atomic_path(folder / file, advice) as temporary:
+            temporary.write_bytes(content)
+        checksums[file] = zlib.crc32(content)
+    write_json(folder / _CHECKSUMS, checksums)
 
 
 def load(folder: Path) -> dict[str, Any] | None:
