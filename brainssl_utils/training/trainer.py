@@ -368,11 +368,10 @@ def _start(training: Training, files: RunFiles, say: Callable[[str], None]) -> P
     if interrupted is not None:
         say(f"{training.name}: goes on after epoch {interrupted['epoch'] + 1} of {training.profile.epochs}.")
         return files.checkpoint
-    try:
-        record = records.read_record(files.record)
-    except records.NoRecordError:
-        return None
-    if not _is_shorter(record, training):
+    record = None
+    with contextlib.suppress(records.NoRecordError):
+        record = records.read_record(files.record) if files.record.exists() else None
+    if record is None or not _is_shorter(record, training):
         return None
     shorter, epochs = replace(files, key=record["key"]), record["sizes"]["epochs"]
     if read_checkpoint(shorter.checkpoint, shorter.key) is None:
