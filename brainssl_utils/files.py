@@ -56,3 +56,20 @@ def check_writable(folder: str | Path) -> Path:
     except OSError as error:
         raise CourseError(f"cannot write in {folder}: {error.strerror}. Choose a folder you can write to.") from error
     return folder
+
+
+@contextmanager
+def only_one_run(out: Path) -> Iterator[None]:
+    """Hold a run's folder during the block: two runs in one would overwrite each other's files.
+
+    Raises:
+        CourseError: another run holds it.
+    """
+    import filelock
+
+    try:
+        held = filelock.FileLock(out / ".lock").acquire(timeout=0)
+    except filelock.Timeout:
+        raise CourseError(f"another run is at work in {out}. Wait for it, or choose another --out.") from None
+    with held:
+        yield

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-import filelock
 
 from brainssl_utils.course.plan import Lesson
 from brainssl_utils.errors import CourseError
@@ -93,21 +90,6 @@ def check_place(out: Path, notebooks_dir: Path, lessons: Sequence[Lesson], data:
         )
     if out.is_relative_to(data):
         raise CourseError(f"output folder {out} lies in the data folder. Choose one outside it.")
-
-
-@contextmanager
-def only_one_run(out: Path) -> Iterator[None]:
-    """Hold the folder during the block: two runs in one would overwrite each other's files.
-
-    Raises:
-        CourseError: another run holds it.
-    """
-    try:
-        held = filelock.FileLock(out / ".lock").acquire(timeout=0)
-    except filelock.Timeout:
-        raise CourseError(f"another run is at work in {out}. Wait for it, or choose another --out.") from None
-    with held:
-        yield
 
 
 def open_folder(

@@ -11,11 +11,11 @@ from typing import Any
 import nbformat
 
 from brainssl_utils.course import plan
-from brainssl_utils.course.folder import RunFolder, check_place, only_one_run, open_folder
+from brainssl_utils.course.folder import RunFolder, check_place, open_folder
 from brainssl_utils.course.notebook import NotebookError, check_parameters, read_notebook, run_notebook
 from brainssl_utils.course.plan import Lesson
 from brainssl_utils.course.refresh import refresh, text_digest
-from brainssl_utils.files import check_writable
+from brainssl_utils.files import check_writable, only_one_run
 from brainssl_utils.settings import check_seed, get_profile
 from brainssl_utils.validity import lesson_key
 

@@ -228,7 +228,7 @@ def fit(
         raise CourseError(f"fit has no parameter {', '.join(sorted(unknown))}.")
     given = options.get("labels")
     labels = split.train if given is None else np.asarray(given, dtype=np.int64)
-    tag = options.get("tag") or "-".join(f"{name}_{value}" for name, value in method.changes.items())
+    tag = options.get("tag") or default_tag(method)
     training = Training(method, corpus, split, get_profile(profile), seed, labels, tag)
     progress = options.get("progress", True)
     say: Callable[[str], None] = print if progress else _silent
@@ -243,6 +243,11 @@ def fit(
         records.write_record(record, files.record)
         files.drop_others()
     return Run(method, record, files.record if files else None)
+
+
+def default_tag(method: Method) -> str:
+    """What tells a training of this method apart from its protocol's own: the settings in which it differs."""
+    return "-".join(f"{name}_{value}" for name, value in method.changes.items())
 
 
 def _silent(message: str) -> None:
