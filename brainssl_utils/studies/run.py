@@ -152,7 +152,7 @@ def _client(stack: ExitStack, workers: int, scheduler: str | None) -> Any:
         n_workers=workers,
         threads_per_worker=1,
         host="127.0.0.1",
-        dashboard_address=None,
+        dashboard_address=":0",
         memory_limit=0,  # a worker that is stopped for its size would only lose an epoch and grow again
         env={"OMP_NUM_THREADS": str(max(1, available_cores() // workers))},
     )

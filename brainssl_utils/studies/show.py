@@ -128,7 +128,8 @@ def _trainings(study: Study, found: Sequence[Sequence[Record]], bare: bool) -> p
         about = {"method": title, "tag": recipe.tag, "protocol": recipe.protocol, "split": recipe.split}
         if recipe.protocol == "published" and title in PUBLISHED.index and title not in told and not bare:
             told.add(title)
-            rows.append({"method": title, "tag": "the study's figures", **(PUBLISHED.loc[title] / 100).to_dict()})
+            figures = {name: PUBLISHED[name][title] / 100 for name in PUBLISHED.columns}
+            rows.append({"method": title, "tag": "the study's figures", **figures})
         rows.append({**about, "seeds": len(records), "planned": len(study.seeds), **_means(records)})
     columns = [*VALUES, *(f"{name}_{end}" for name in VALUES for end in ("lo", "hi"))]
     first = ["method", "tag", "protocol", "split", "seeds", "planned"]
