@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -153,6 +154,7 @@ def _client(stack: ExitStack, workers: int, scheduler: str | None) -> Any:
         threads_per_worker=1,
         host="127.0.0.1",
         dashboard_address=":0",
+        silence_logs=logging.ERROR,  # what becomes of a job is told by the study's own lines
         memory_limit=0,  # a worker that is stopped for its size would only lose an epoch and grow again
         env={"OMP_NUM_THREADS": str(max(1, available_cores() // workers))},
     )

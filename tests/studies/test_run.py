@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -10,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import psutil
 import pytest
 import torch
 
@@ -19,10 +20,11 @@ from brainssl_utils.compute.machine import available_cores
 from brainssl_utils.errors import CourseError
 from brainssl_utils.methods.base import Method
 from brainssl_utils.results.records import read_records
+from brainssl_utils.studies import run as run_module
 from brainssl_utils.studies import tasks
 from brainssl_utils.studies.plan import Study, read_study
 from brainssl_utils.studies.run import run_study
-from brainssl_utils.studies.tasks import Job, Source, do
+from brainssl_utils.studies.tasks import Job, Outcome, Source, do
 
 TINY = """
 title = "Tiny"
@@ -72,6 +74,13 @@ def run(study: Study, out: Path, **options: Any) -> tuple[dict[str, str], list[s
     return run_study(study, None, out, say=lines.append, **options), lines
 
 
+def command(*arguments: object) -> int:
+    """Call the command in this process; return its exit code."""
+    with pytest.raises(SystemExit) as stop:
+        cli.main([str(argument) for argument in arguments])
+    return int(stop.value.code or 0)
+
+
 def times(out: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for folder in ("records", "readings") for path in (out / folder).glob("*")}
 
@@ -115,18 +124,16 @@ def test_a_failing_training_is_told_in_one_line_and_the_others_go_on(
             raise ZeroDivisionError("a bad\nday")
         return fit(method, *arguments, **options)
 
-    call = ["study", "run", str(file), "--out", str(tmp_path / "out"), "--seeds", "0"]
+    call = ("study", "run", file, "--out", tmp_path / "out", "--seeds", 0)
     monkeypatch.setattr(tasks, "fit", failing)
-    with pytest.raises(SystemExit) as stop:
-        cli.main(call)
-    assert stop.value.code == 1
+    assert command(*call) == 1
     told = capsys.readouterr()
     assert "failed: SimCLR, fair, grouped, seed 0: ZeroDivisionError: a bad day\n1 failed." in told.err
     assert "Supervised, fair, grouped, seed 0: trained" in told.out and "Traceback" not in told.err
     monkeypatch.setattr(tasks, "fit", fit)
-    cli.main(call)
+    assert command(*call) == 0
     assert "3 to do, 2 finished before." in capsys.readouterr().out
-    cli.main(["study", "show", str(file), "--out", str(tmp_path / "out")])
+    assert command("study", "show", file, "--out", tmp_path / "out") == 0
     assert "1 of 2" in capsys.readouterr().out
 
 
@@ -167,18 +174,19 @@ def test_mistakes_are_told_before_anything_runs(study: Study, tmp_path: Path) ->
     assert not list(tmp_path.rglob("*.json"))
 
 
-def kill_one(out: Path, killed: list[int], finished: dict[Path, int]) -> None:
-    """Wait until both workers are in the middle of a training, and kill one of them."""
-    for _ in range(6000):
-        kept = {path.name.rsplit(".", 2)[0] for path in (out / "checkpoints").glob("[!.]*.ckpt")}
-        if len(kept - {path.stem for path in (out / "records").glob("[!.]*.json")}) == 2:
-            children = psutil.Process().children(recursive=True)
-            workers = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
-            finished |= times(out)
-            workers[0].kill()
-            killed.append(workers[0].pid)
-            return
-        time.sleep(0.01)
+def die_in_the_middle(job: Job) -> None:
+    """Kill this very process as soon as the job's first checkpoint is there."""
+    while not list((job.out / "checkpoints").glob("simclr*seed0.*.ckpt")):
+        time.sleep(0.005)
+    (job.out / "killed").touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def do_or_die(job: Job) -> Outcome:
+    """What a worker does in place of `do`: the one that trains SimCLR first dies over it."""
+    if job.title == "SimCLR, fair, grouped, seed 0" and not (job.out / "killed").exists():
+        threading.Thread(target=die_in_the_middle, args=(job,), daemon=True).start()
+    return do(job)
 
 
 def timeless(records: list[dict[str, Any]]) -> dict[str, Any]:
@@ -192,22 +200,20 @@ def timeless(records: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def test_two_workers_one_of_them_killed_give_the_records_of_an_undisturbed_run(study: Study, tmp_path: Path) -> None:
-    long = replace(study.recipes[0].profile, name="smoke-long", epochs=8)
+def test_two_workers_one_of_them_killed_give_the_records_of_an_undisturbed_run(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = replace(study.recipes[0].profile, name="smoke-long", epochs=6)
     recipes = tuple(replace(recipe, profile=long) for recipe in study.recipes)
     study = replace(study, recipes=recipes, readings=(), baselines=())
-    killed: list[int] = []
-    finished: dict[Path, int] = {}
-    watcher = threading.Thread(target=kill_one, args=(tmp_path / "dask", killed, finished))
-    watcher.start()
+    run(study, tmp_path / "here")
+    monkeypatch.setattr(run_module, "do", do_or_die)
     failures, lines = run(study, tmp_path / "dask", workers=2)
-    watcher.join()
-    assert killed and not failures
+    assert (tmp_path / "dask" / "killed").exists() and not failures
     assert len(lines) == 5 and sum("trained in" in line for line in lines) == 4
     records = read_records(tmp_path / "dask")
-    assert any(record["taken_up_at_epochs"] for record in records)
+    again = [record["name"] for record in records if record["taken_up_at_epochs"]]
+    assert len(again) == 1 and again[0].startswith("simclr") and again[0].endswith("seed0")
     assert {record["device"]["threads"] for record in records} == {max(1, available_cores() // 2)}
-    assert times(tmp_path / "dask").items() >= finished.items()
-    assert run(study, tmp_path / "dask")[1] == ["4 to do, 4 finished before."]
-    run(study, tmp_path / "here")
     assert timeless(records) == timeless(read_records(tmp_path / "here"))
+    assert run(study, tmp_path / "dask")[1] == ["4 to do, 4 finished before."]

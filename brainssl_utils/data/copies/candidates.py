@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,18 +57,15 @@ class ShapeIndex:
 
     def pairs(self, rows: Ints, neighbours: int) -> Pairs:
         """Pair each of `rows` with its nearest others among `rows`, either way round."""
-        if self.threads:
-            import faiss
-
-            faiss.omp_set_num_threads(self.threads)
         base = np.ascontiguousarray(self.plain[rows])
-        index = _index(base)
         k = min(neighbours + 1, len(rows))
         found, near = [], []
-        for queries in (base, np.ascontiguousarray(self.mirrored[rows])):
-            value, place = index.search(queries, k)
-            found.append(place)
-            near.append(value)
+        with _faiss_threads(self.threads):
+            index = _index(base)
+            for queries in (base, np.ascontiguousarray(self.mirrored[rows])):
+                value, place = index.search(queries, k)
+                found.append(place)
+                near.append(value)
         return self._best(rows, np.concatenate(found, axis=1), np.concatenate(near, axis=1), k, neighbours)
 
     @staticmethod
@@ -80,6 +79,19 @@ class ShapeIndex:
         keep = value > -2
         first = np.repeat(rows[:, None], place.shape[1], axis=1)
         return unique_pairs(first[keep], rows[place[keep]], flipped[keep], value[keep])
+
+
+@contextmanager
+def _faiss_threads(threads: int | None) -> Iterator[None]:
+    """Let faiss use so many threads inside the block; PyTorch, which may share its OpenMP, has its own back after it."""
+    import faiss
+
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(threads or before)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
 
 
 def _index(base: Floats) -> Any:
