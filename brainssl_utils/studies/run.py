@@ -32,6 +32,11 @@ from brainssl_utils.training.run import RunFiles
 
 COPIES_SIZE = 96
 CONNECT_SECONDS = 30
+THREADS = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+)  # Dask sets all to 1; PyTorch goes by the second
 Results = Iterator[tuple[Todo, Outcome]]
 
 
@@ -156,7 +161,7 @@ def _client(stack: ExitStack, workers: int, scheduler: str | None) -> Any:
         dashboard_address=":0",
         silence_logs=logging.ERROR,  # what becomes of a job is told by the study's own lines
         memory_limit=0,  # a worker that is stopped for its size would only lose an epoch and grow again
-        env={"OMP_NUM_THREADS": str(max(1, available_cores() // workers))},
+        env=dict.fromkeys(THREADS, str(max(1, available_cores() // workers))),
     )
     return stack.enter_context(Client(stack.enter_context(cluster)))
 

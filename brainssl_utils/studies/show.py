@@ -174,7 +174,8 @@ def _printed_trainings(table: pd.DataFrame) -> pd.DataFrame:
     shown["seeds"] = [f"{a:.0f} of {b:.0f}" if ok else "" for a, b, ok in zip(table["seeds"], table["planned"], known)]
     for name in VALUES:
         parts = zip(table[name], table[f"{name}_lo"], table[f"{name}_hi"])
-        shown[name] = [_percent(*part) for part in parts]
+        # The study gives two decimals; of ours, with their intervals, one says enough.
+        shown[name] = [_percent(*part, digits=1 if ours else 2) for part, ours in zip(parts, known)]
     shown["minutes"] = [f"{value:.1f}" if pd.notna(value) else "" for value in table["minutes"]]
     shown["classifier"] = table["classifier"].fillna("")
     return shown

@@ -217,3 +217,9 @@ def test_two_workers_one_of_them_killed_give_the_records_of_an_undisturbed_run(
     assert {record["device"]["threads"] for record in records} == {max(1, available_cores() // 2)}
     assert timeless(records) == timeless(read_records(tmp_path / "here"))
     assert run(study, tmp_path / "dask")[1] == ["4 to do, 4 finished before."]
+
+
+def test_a_worker_alone_has_all_cores(study: Study, tmp_path: Path) -> None:
+    small = replace(study, recipes=study.recipes[1:], readings=(), baselines=(), seeds=(0,))
+    run(small, tmp_path, workers=1)
+    assert read_records(tmp_path)[0]["device"]["threads"] == available_cores()
