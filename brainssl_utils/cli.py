@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,8 +14,6 @@ from brainssl_utils.errors import CourseError, exit_code
 if TYPE_CHECKING:
     import pandas as pd
 
-    from brainssl_utils.data.splits.split import Split
-
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -25,6 +23,10 @@ app = typer.Typer(
 )
 data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at the images before any training.")
 app.add_typer(data_app, name="data")
+study_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Grids of trainings, each written in one file."
+)
+app.add_typer(study_app, name="study")
 
 Data = Annotated[str, typer.Option(help="phantoms, or a folder with the archives or class folders.")]
 Profile = Annotated[str, typer.Option(help="Size of the run: smoke, quick or paper.")]
@@ -119,15 +121,16 @@ def train(
     seed: Seed = 0,
     out: Annotated[Path, typer.Option(help="Folder for the record and the checkpoint.")] = Path("runs/train"),
     protocol: Annotated[str, typer.Option(help="published (each row as in the study) or fair (one for all).")] = "fair",
-    split: Annotated[str, typer.Option(help="grouped (copies kept together) or published (as in the study).")] = (
-        "grouped"
-    ),
+    split: Annotated[
+        str, typer.Option(help="grouped (copies kept together), published (as in the study) or patient.")
+    ] = "grouped",
     epochs: Annotated[
         int | None, typer.Option(help="How many, in place of the profile's; a shorter finished run goes on.")
     ] = None,
 ) -> None:
     """Train one method and score it once; goes on after a stop."""
     from brainssl_utils.checks import check_number
+    from brainssl_utils.data.splits.draw import make_split, split_name
     from brainssl_utils.files import check_writable
     from brainssl_utils.settings import check_seed, get_profile
 
@@ -135,7 +138,7 @@ def train(
     check_seed(seed)
     if epochs is not None:
         check_number("--epochs", epochs, at_least=1, whole=True)
-    make_split = _splitter(split)
+    split_name(split)
     check_writable(out)
     from brainssl_utils.data.loading import load_corpus
     from brainssl_utils.methods import make_method
@@ -145,7 +148,7 @@ def train(
     corpus = load_corpus(data)
     model = make_method(method, protocol, sizes.image_size, seed=seed, n_classes=len(corpus.classes))
     try:
-        run = fit(model, corpus, make_split(corpus, seed), sizes, seed, out, epochs=epochs)
+        run = fit(model, corpus, make_split(split, corpus, seed), sizes, seed, out, epochs=epochs)
     except KeyboardInterrupt:
         typer.echo("interrupted: the same command goes on from the last whole epoch.", err=True)
         raise typer.Exit(130) from None
@@ -180,6 +183,58 @@ def report(
         with atomic_path(csv) as temporary:
             table.to_csv(temporary, index=False)
         typer.echo(f"written: {csv}")
+
+
+StudyFile = Annotated[Path, typer.Argument(metavar="FILE", help="The study, such as studies/table2.toml.")]
+
+
+@study_app.command("run")
+def study_run(
+    file: StudyFile,
+    out: Annotated[Path, typer.Option(help="Folder for records, checkpoints and readings.")],
+    data: Annotated[str | None, typer.Option(help="phantoms, or a folder with the archives or class folders.")] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Processes of a Dask cluster here; 0 works without one.")] = 0,
+    scheduler: Annotated[str | None, typer.Option(help="A running Dask cluster, such as tcp://host:8786.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="Which of the study's seeds: 0,1.")] = None,
+) -> None:
+    """Train and read what is not done yet; goes on after a stop."""
+    from brainssl_utils.studies.plan import read_study
+    from brainssl_utils.studies.run import run_study
+
+    if seeds is not None and not all(part.strip().isdigit() for part in seeds.split(",")):
+        raise CourseError(f"--seeds {seeds}: expected whole numbers with commas between them, such as 0,1.")
+    chosen = None if seeds is None else [int(part) for part in seeds.split(",")]
+    study = read_study(file)
+    try:
+        failures = run_study(study, data, out, workers, scheduler, chosen, typer.echo)
+    except KeyboardInterrupt:
+        typer.echo("interrupted: the same command goes on; a training from its last whole epoch.", err=True)
+        raise typer.Exit(130) from None
+    for title, reason in failures.items():
+        typer.echo(f"failed: {title}: {reason}", err=True)
+    if failures:
+        typer.echo(f"{len(failures)} failed. The same command tries these again, and nothing else.", err=True)
+        raise typer.Exit(1)
+    typer.echo(f"done: {out}")
+
+
+@study_app.command("show")
+def study_show(
+    file: StudyFile,
+    out: Annotated[Path, typer.Option(help="The study's folder.")],
+    records: Annotated[Path | None, typer.Option(help="Folder of records to read instead of the one in --out.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Also write the tables' numbers to this file.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Also write the tables to this file, as Markdown.")] = None,
+    figures: Annotated[Path | None, typer.Option(help="Also draw figures into this folder.")] = None,
+) -> None:
+    """Print the tables of what is done so far."""
+    from brainssl_utils.studies.plan import read_study
+    from brainssl_utils.studies.show import study_tables, write_tables
+
+    tables = study_tables(read_study(file), out, records)
+    typer.echo(tables.text())
+    for path in write_tables(tables, csv, markdown, figures):
+        typer.echo(f"written: {path}")
 
 
 @app.command()
@@ -247,15 +302,6 @@ def student(
 
     files = write_student_copy(out, notebooks)
     typer.echo(f"{len(files)} notebooks without solutions: {out}")
-
-
-def _splitter(name: str) -> Callable[..., Split]:
-    from brainssl_utils.data.splits import draw as splits
-
-    makers: dict[str, Callable[..., Split]] = {"grouped": splits.grouped_split, "published": splits.paper_split}
-    if name not in makers:
-        raise CourseError(f"unknown split '{name}'. Choose one of: {', '.join(makers)}.")
-    return makers[name]
 
 
 def _show(title: str, table: pd.DataFrame, index: bool = True) -> None:

@@ -196,3 +196,21 @@ def _place() -> str:
     except OSError:
         space = 0
     return hashlib.sha256(f"{platform.node()} {space}".encode()).hexdigest()[:6]
+
+
+@contextmanager
+def only_one_run(out: Path, *folders: Path) -> Iterator[None]:
+    """Hold a run's folder during the block: two runs in one would overwrite each other's files.
+
+    What killed runs left in it and in `folders` is cleared first.
+
+    Raises:
+        CourseError: another run holds it.
+    """
+
+    def refuse() -> None:
+        raise CourseError(f"another run is at work in {out}. Wait for it, or choose another --out.") from None
+
+    with hold(out / ".lock", refuse):
+        clear_leftovers(out, *folders)
+        yield

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from brainssl_utils.course.plan import Lesson
 from brainssl_utils.errors import CourseError
-from brainssl_utils.files import clear_leftovers, hold, write_json
+from brainssl_utils.files import write_json
 from brainssl_utils.results.provenance import environment, git_commit, host
 
 SCHEMA = 2
@@ -91,22 +90,6 @@ def check_place(out: Path, notebooks_dir: Path, lessons: Sequence[Lesson], data:
         )
     if out.is_relative_to(data):
         raise CourseError(f"output folder {out} lies in the data folder. Choose one outside it.")
-
-
-@contextmanager
-def only_one_run(out: Path) -> Iterator[None]:
-    """Hold the folder during the block: two runs in one would overwrite each other's files.
-
-    Raises:
-        CourseError: another run holds it.
-    """
-
-    def refuse() -> None:
-        raise CourseError(f"another run is at work in {out}. Wait for it, or choose another --out.") from None
-
-    with hold(out / ".lock", refuse):
-        clear_leftovers(out, out / "notebooks", *(out / folder for folder in MADE))
-        yield
 
 
 def open_folder(

@@ -12,12 +12,12 @@ from typing import Any
 import nbformat
 
 from brainssl_utils.course import plan
-from brainssl_utils.course.folder import RunFolder, check_place, only_one_run, open_folder
+from brainssl_utils.course.folder import MADE, RunFolder, check_place, open_folder
 from brainssl_utils.course.notebook import NotebookError, check_parameters, read_notebook, run_notebook
 from brainssl_utils.course.plan import Lesson
 from brainssl_utils.course.refresh import refresh, text_digest
 from brainssl_utils.errors import CourseError
-from brainssl_utils.files import check_writable
+from brainssl_utils.files import check_writable, only_one_run
 from brainssl_utils.settings import check_seed, get_profile
 from brainssl_utils.validity import lesson_key
 
@@ -86,7 +86,7 @@ def run_course(
     parameters: dict[str, Any] = {"data": data, "profile": profile, "seed": seed}
     for job in jobs:
         check_parameters(job.notebook, job.name, [*parameters, "run_dir"])
-    with only_one_run(check_writable(out)):
+    with only_one_run(check_writable(out), out / "notebooks", *(out / made for made in MADE)):
         folder = open_folder(out, parameters, picked, len(picked) == len(lessons), fresh)
         _run_jobs(jobs, folder, parameters, data_digest, say)
     return folder.record

@@ -287,7 +287,7 @@ def _training(
         check_number("epochs", epochs, at_least=1, whole=True)
         profile = replace(profile, epochs=int(epochs))
     labels = split.train if given is None else np.asarray(given, dtype=np.int64)
-    tag = options.get("tag") or "-".join(f"{name}_{_in_a_name(value)}" for name, value in method.changes.items())
+    tag = options.get("tag") or default_tag(method)
     return Training(method, corpus, split, profile, seed, labels, tag)
 
 
@@ -312,6 +312,11 @@ def _alone(files: RunFiles) -> Iterator[None]:
     with hold(files.lock, lambda: print(waits, flush=True)):
         clear_leftovers(files.record.parent, files.checkpoint.parent)
         yield
+
+
+def default_tag(method: Method) -> str:
+    """What tells a training of this method apart from its protocol's own: the settings in which it differs."""
+    return "-".join(f"{name}_{_in_a_name(value)}" for name, value in method.changes.items())
 
 
 def _silent(message: str) -> None:

@@ -7,6 +7,7 @@ import io
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 from brainssl_utils import CourseError
@@ -340,3 +341,14 @@ def test_a_random_split_of_the_archives_leaks_and_a_grouped_one_does_not(real_co
     leak = leakage(real_corpus, paper_split(real_corpus)).set_index(["threshold", "part"])["share"]
     assert leak[0.98, "either"] > 0.5 and leak[0.90, "either"] > leak[0.98, "either"]
     assert leakage(real_corpus, grouped_split(real_corpus), (0.98,))["with_copy"].max() == 0
+
+
+def test_a_search_leaves_the_number_of_threads_as_it_was() -> None:
+    before = torch.get_num_threads()
+    images = np.random.default_rng(0).integers(0, 255, (60, 1, 96, 96), dtype=np.uint8)
+    try:
+        torch.set_num_threads(1)
+        find_groups(images, [str(row) for row in range(60)])
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)

@@ -15,7 +15,7 @@ from brainssl_utils.data.copies.linking import links_table
 from brainssl_utils.data.corpus import Copies, Corpus
 from brainssl_utils.data.partition import apportion, components, fill
 from brainssl_utils.data.reading.sources import CLASSES
-from brainssl_utils.data.splits.draw import grouped_split, paper_split, patient_split
+from brainssl_utils.data.splits.draw import grouped_split, make_split, paper_split, patient_split
 from brainssl_utils.data.splits.leakage import leakage
 from brainssl_utils.data.splits.split import PARTS, Split
 from brainssl_utils.data.splits.subsets import independent_units, label_subset, validation_part
@@ -402,3 +402,13 @@ def test_fill_never_exceeds_the_quota() -> None:
 
 def test_components_are_numbered_by_their_first_row() -> None:
     assert components(6, [4, 5], [1, 4]).tolist() == [0, 1, 2, 3, 1, 1]
+
+
+def test_splits_are_made_by_the_name_they_carry(phantoms: Corpus) -> None:
+    for name, make in (("as published", paper_split), ("grouped", grouped_split), ("patient", patient_split)):
+        split = make_split(name, phantoms, seed=3)
+        assert split.name == name
+        np.testing.assert_array_equal(split.test, make(phantoms, 3).test)
+    np.testing.assert_array_equal(make_split("published", phantoms).test, make_split("as published", phantoms).test)
+    with pytest.raises(CourseError, match="unknown split 'random'"):
+        make_split("random", phantoms)

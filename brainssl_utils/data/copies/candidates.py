@@ -5,6 +5,8 @@ Pairs are tables, the likeliest first: rows `a` < `b` (int64), `flipped` (b is m
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -65,9 +67,10 @@ class ShapeIndex:
 
     def pairs(self, rows: Ints, neighbours: int) -> pd.DataFrame:
         """Pair each of `rows` with its nearest others among `rows`, either way round."""
-        index = _index(self.plain[rows])
         k = min(neighbours + 1, len(rows))
-        found = [index.search(queries[rows], k) for queries in (self.plain, self.mirrored)]
+        with _faiss_on_all_cores():
+            index = _index(self.plain[rows])
+            found = [index.search(queries[rows], k) for queries in (self.plain, self.mirrored)]
         value, place = (np.concatenate(both, axis=1) for both in zip(*found))
         own = (place == np.arange(len(rows))[:, None]) | (place < 0)  # faiss fills up with -1
         value[own] = -2
@@ -78,11 +81,23 @@ class ShapeIndex:
         return likeliest_first(table[value > -2])
 
 
+@contextmanager
+def _faiss_on_all_cores() -> Iterator[None]:
+    """Let faiss use every core inside the block; PyTorch, which may share its OpenMP, has its own number back after it."""
+    import faiss
+
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(available_cores())
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
+
+
 def _index(base: Floats) -> Any:
     """Return a faiss index that holds `base`: exact for few rows, inverted lists for many."""
     import faiss
 
-    faiss.omp_set_num_threads(available_cores())
     n, width = base.shape
     index: Any = faiss.IndexFlatIP(width)
     if n >= _EXACT_BELOW:

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -278,3 +278,32 @@ def _in_fold(corpus: Corpus, rows: Rows, fold: int) -> npt.NDArray[np.bool_]:
         there = sorted({int(value) for value in folds[np.isfinite(folds)]})
         raise CourseError(f"fold={fold} cannot be the test part: the corpus has folds {there}.")
     return inside
+
+
+SPLITS: dict[str, Callable[..., Split]] = {
+    "grouped": grouped_split,
+    "as published": paper_split,
+    "patient": patient_split,
+}
+"""Every split by the name it carries."""
+
+
+def split_name(name: str) -> str:
+    """Return the name that the split called `name` carries; "published" stands for "as published".
+
+    Raises:
+        CourseError: there is no such split.
+    """
+    found = "as published" if name == "published" else name
+    if found not in SPLITS:
+        raise CourseError(f"unknown split '{name}'. Choose one of: grouped, published (as in the study), patient.")
+    return found
+
+
+def make_split(name: str, corpus: Corpus, seed: int = 0) -> Split:
+    """Draw the split called `name`: "grouped", "as published" (or "published") or "patient", in its default sizes.
+
+    Raises:
+        CourseError: there is no such split, or the corpus cannot be split so.
+    """
+    return SPLITS[split_name(name)](corpus, seed)

@@ -1,0 +1,306 @@
+"""A study's tables, from what lies in its folder: one row a training, means over seeds with 95 % t intervals.
+
+Numbers in tables and CSV files are shares in 0..1; what is printed and the Markdown are in %, as published.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from brainssl_utils.errors import CourseError
+from brainssl_utils.files import atomic_path
+from brainssl_utils.intervals import t_interval
+from brainssl_utils.methods import method_title
+from brainssl_utils.methods.base import plain
+from brainssl_utils.results.published import PUBLISHED
+from brainssl_utils.results.records import read_records, summarise
+from brainssl_utils.studies.plan import FINE_TUNE, Baseline, Reading, Recipe, Study
+from brainssl_utils.studies.tasks import settings_digest, tuning_for
+
+VALUES = {
+    "c_acc": "c_acc",
+    "p_acc": "p_acc",
+    "r_acc": "r_acc",
+    "val_p_acc": "val_p_acc",
+    "test accuracy": "accuracy",
+    "linear probe": "evaluations.linear.accuracy",
+    "kNN": "evaluations.knn.accuracy",
+}
+"""Columns of the table of trainings, and where records have them."""
+FITTED_BELOW = 0.9
+"""A classifier that says nothing has a loss of ln K; one whose loss is below this share of it tells some apart."""
+SCRATCH = "from scratch"
+ROW = ["model", "kind"]
+COLUMN = ["split", "labels"]
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What a study has found so far.
+
+    Attributes:
+        study: whose tables they are.
+        trainings: one row a recipe, before it the study's figures where it has some.
+        readings: one row a reading with few labels; empty where there is none.
+        synthetic: whether the images are.
+    """
+
+    study: Study
+    trainings: pd.DataFrame
+    readings: pd.DataFrame
+    synthetic: bool
+
+    def printed(self) -> Iterator[tuple[str, pd.DataFrame]]:
+        """Titles and tables as a person reads them."""
+        note = " (synthetic images)" if self.synthetic else ""
+        seeds = "mean over seeds [95 % t interval]"
+        yield f"{self.study.title}{note}: in %, {seeds}; minutes of one training", _printed_trainings(self.trainings)
+        if len(self.readings):
+            over = "over seeds, of each seed its mean over draws; over draws where there is one seed"
+            yield f"Few labels{note}: test accuracy in %, mean [95 % t interval] {over}", few_labels(self.readings)
+            gains = gained(self.readings)
+            if len(gains):
+                yield f"The same labels{note}: points above {SCRATCH} when fine-tuned, likewise", few_labels(gains)
+
+    def text(self, markdown: bool = False) -> str:
+        """All tables, as lines of text or as Markdown."""
+        parts = []
+        for title, table in self.printed():
+            parts.append(
+                f"**{title}**\n\n{_markdown(table)}" if markdown else f"{title}\n{table.to_string(index=False)}"
+            )
+        return "\n\n".join(parts)
+
+
+def study_tables(study: Study, out: str | Path, records: str | Path | None = None) -> Tables:
+    """Gather a study's results.
+
+    Args:
+        study: from `read_study`.
+        out: the study's folder.
+        records: a folder of records to read instead of the one in `out`.
+
+    Raises:
+        CourseError: there are no records, or those of this study's trainings are of more than one corpus.
+    """
+    found = _by_recipe(study, read_records(records or out))
+    used = [record for several in found for record in several]
+    names = {record["data"]["fingerprint"]: record["data"]["name"] for record in used}
+    if len(names) > 1:
+        raise CourseError(
+            f"records of different images ({', '.join(sorted(names.values()))}) are mixed in {records or out}: keep the "
+            "studies of each in a folder of their own."
+        )
+    synthetic = any(record["data"].get("synthetic") for record in used)
+    readings = _readings(study, Path(out), {record.get("key") for record in used}, set(names))
+    return Tables(study, _trainings(study, found, synthetic or not used), readings, synthetic)
+
+
+def _by_recipe(study: Study, records: Sequence[Record]) -> list[list[Record]]:
+    """The records of each recipe. Sizes are told by the profile's name; settings must be those of the file."""
+    return [
+        [record for record in records if record["seed"] in study.seeds and _is_of(record, recipe)]
+        for recipe in study.recipes
+    ]
+
+
+def _is_of(record: Record, recipe: Recipe) -> bool:
+    named = (record["method"], record["protocol"], record["split"], record.get("tag") or "", record["profile"])
+    changes = {name: record["config"].get(name) for name in recipe.changes}
+    wanted = (recipe.method, recipe.protocol, recipe.split, recipe.tag, recipe.profile.name)
+    return named == wanted and changes == plain(dict(recipe.changes))
+
+
+def _trainings(study: Study, found: Sequence[Sequence[Record]], bare: bool) -> pd.DataFrame:
+    """One row a recipe; `bare` leaves the published figures out."""
+    rows: list[dict[str, Any]] = []
+    told: set[str] = set()
+    for recipe, records in zip(study.recipes, found):
+        title = method_title(recipe.method)
+        about = {"method": title, "tag": recipe.tag, "protocol": recipe.protocol, "split": recipe.split}
+        if recipe.protocol == "published" and title in PUBLISHED.index and title not in told and not bare:
+            told.add(title)
+            figures = {name: PUBLISHED[name][title] / 100 for name in PUBLISHED.columns}
+            rows.append({"method": title, "tag": "the study's figures", **figures})
+        rows.append({**about, "seeds": len(records), "planned": len(study.seeds), **_means(records)})
+    columns = [*VALUES, *(f"{name}_{end}" for name in VALUES for end in ("lo", "hi"))]
+    first = ["method", "tag", "protocol", "split", "seeds", "planned"]
+    return pd.DataFrame(rows).reindex(columns=[*first, *columns, "minutes", "classifier"])
+
+
+def _means(records: Sequence[Record]) -> dict[str, Any]:
+    """Means of a recipe's records and their intervals, by the names in `VALUES`; minutes; whether the classifiers fit."""
+    if not records:
+        return {}
+    there = {name: place for name, place in VALUES.items() if any(_reach(record, place) for record in records)}
+    row = summarise(records, by=("method",), values=list(there.values())).iloc[0]
+    means: dict[str, Any] = {
+        f"{name}{end}": row[f"{place}{end}"] for name, place in there.items() for end in ("", "_lo", "_hi")
+    }
+    seconds = [sum(float(epoch["seconds"] or 0) for epoch in record["history"]) for record in records]
+    return means | {"minutes": sum(seconds) / len(seconds) / 60, "classifier": _fitted(records)}
+
+
+def _reach(record: Record, place: str) -> bool:
+    """Whether a record has a value; only the probes may be missing."""
+    value: Any = record
+    for name in place.split(".") if "." in place else ():
+        value = value.get(name) if isinstance(value, dict) else None
+    return value is not None
+
+
+def _fitted(records: Sequence[Record]) -> str:
+    """Whether the classifiers have learned their training images: the last epoch's p_loss against chance, ln K."""
+    fitted = 0
+    for record in records:
+        loss = record["history"][-1].get("p_loss")
+        fitted += loss is not None and loss < FITTED_BELOW * math.log(record["config"]["n_classes"])
+    if fitted in (0, len(records)):
+        return "fitted" if fitted else "at chance"
+    return f"fitted in {fitted} of {len(records)}"
+
+
+def _printed_trainings(table: pd.DataFrame) -> pd.DataFrame:
+    shown = table[["method", "tag", "protocol", "split"]].fillna("")
+    known = table["seeds"].notna()
+    shown["seeds"] = [f"{a:.0f} of {b:.0f}" if ok else "" for a, b, ok in zip(table["seeds"], table["planned"], known)]
+    for name in VALUES:
+        parts = zip(table[name], table[f"{name}_lo"], table[f"{name}_hi"])
+        # The study gives two decimals; of ours, with their intervals, one says enough.
+        shown[name] = [_percent(*part, digits=1 if ours else 2) for part, ours in zip(parts, known)]
+    shown["minutes"] = [f"{value:.1f}" if pd.notna(value) else "" for value in table["minutes"]]
+    shown["classifier"] = table["classifier"].fillna("")
+    return shown
+
+
+def _percent(mean: float, low: float, high: float, digits: int = 1) -> str:
+    if pd.isna(mean):
+        return "-"
+    interval = "" if pd.isna(low) else f" [{100 * low:.{digits}f}, {100 * high:.{digits}f}]"
+    return f"{100 * mean:.{digits}f}{interval}"
+
+
+# Few labels -----------------------------------------------------------------------------------------------------------
+
+
+def _readings(study: Study, out: Path, keys: set[Any], fingerprints: set[str]) -> pd.DataFrame:
+    """The readings in a study's folder that are of its trainings and settings, in the file's order; stale ones stay out."""
+    files = sorted((out / "readings").glob("*.csv"))
+    if not study.readings or not files:
+        return pd.DataFrame()
+    text = dict.fromkeys(("tag", "protocol", "settings", "training", "key"), str)
+    made = pd.concat([pd.read_csv(path, dtype=text, keep_default_na=False) for path in files], ignore_index=True)
+    made = made[made["seed"].isin(study.seeds) & made["fingerprint"].isin(fingerprints)]
+    made = made[made["training"].isin(keys) | (made["protocol"] == "")]
+    parts = [made[_of_reading(made, study, reading)] for reading in study.readings]
+    order = {(_names(subject), subject.split): place for place, subject in enumerate(study.subjects)}
+    every = pd.concat(parts).drop_duplicates("key")
+    place = [order[row[:3], row[3]] for row in zip(*(every[name] for name in ("method", "tag", "protocol", "split")))]
+    return every.assign(place=place).sort_values(["place", "kind", "labels", "seed", "draw"]).drop(columns="place")
+
+
+def _names(subject: Recipe | Baseline) -> tuple[str, str, str]:
+    """Method, tag and protocol, as readings have them."""
+    return (subject.method, subject.tag, subject.protocol) if isinstance(subject, Recipe) else (subject.name, "", "")
+
+
+def _of_reading(made: pd.DataFrame, study: Study, reading: Reading) -> pd.Series:
+    """Which rows one [[reading]] of the file has made."""
+    wanted = set()
+    for subject in study.subjects:
+        names = (
+            (subject.method, subject.tag, subject.protocol) if isinstance(subject, Recipe) else (subject.name, "", "")
+        )
+        for kind in reading.kinds_for(subject):
+            settings = settings_digest(tuning_for(subject, kind, reading))
+            wanted.add((*names, subject.split, subject.profile.name, kind, settings))
+    columns = ["method", "tag", "protocol", "split", "profile", "kind", "settings"]
+    return made[columns].apply(tuple, axis=1).isin(wanted) if len(made) else made["key"] == ""
+
+
+def few_labels(readings: pd.DataFrame) -> pd.DataFrame:
+    """Mean accuracy and its interval, in %: one row a model and kind of reading, one column a split and number of labels.
+
+    Draws of one seed share its split and its encoder: an interval is over the seeds' means, and over draws only where
+    there is one seed.
+    """
+    cells = {
+        (*key, f"{split}, {labels} labels"): _spread(part)
+        for (*key, split, labels), part in readings.groupby([*ROW, *COLUMN], sort=False)
+    }
+    wide = pd.Series(cells).unstack(sort=False)
+    order = {f"{split}, {labels} labels": None for split, labels in sorted(set(zip(*(readings[c] for c in COLUMN))))}
+    return wide[list(order)].fillna("-").rename_axis(index=ROW).reset_index()
+
+
+def gained(readings: pd.DataFrame) -> pd.DataFrame:
+    """Fine-tuned encoders' accuracy less that of the network from scratch on the same split, labels and draw."""
+    same = [*COLUMN, "seed", "draw"]
+    tuned = readings[readings["kind"] == FINE_TUNE]
+    scratch = tuned[tuned["method"] == SCRATCH].set_index(same)["accuracy"].rename("scratch")
+    both = tuned[tuned["method"] != SCRATCH].join(scratch, on=same, how="inner")
+    return both.assign(accuracy=both["accuracy"] - both["scratch"])
+
+
+def _spread(part: pd.DataFrame) -> str:
+    by_seed = part.groupby("seed")["accuracy"].mean()
+    return _percent(*t_interval(by_seed if len(by_seed) > 1 else part["accuracy"]))
+
+
+# Files ----------------------------------------------------------------------------------------------------------------
+
+
+def write_tables(tables: Tables, csv: Path | None, markdown: Path | None, figures: Path | None) -> list[Path]:
+    """Write what is asked for, and return the files: CSV (that of few labels beside it, as NAME_few_labels), Markdown, PNG."""
+    written = []
+    if csv is not None:
+        beside = csv.with_name(f"{csv.stem}_few_labels{csv.suffix}")
+        for path, table in ((csv, tables.trainings), (beside, tables.readings)):
+            if len(table):
+                with atomic_path(path) as temporary:
+                    table.to_csv(temporary, index=False)
+                written.append(path)
+    if markdown is not None:
+        with atomic_path(markdown) as temporary:
+            temporary.write_text(tables.text(markdown=True) + "\n", encoding="utf-8")
+        written.append(markdown)
+    return written + (_write_figures(tables, figures) if figures is not None else [])
+
+
+def _write_figures(tables: Tables, folder: Path) -> list[Path]:
+    """Test accuracies with their intervals, a figure a split; accuracy against labels, a figure a split."""
+    from brainssl_utils import plots
+
+    note = ", synthetic images" if tables.synthetic else ""
+    drawn = {}
+    ours = tables.trainings[tables.trainings["seeds"] > 0]
+    for split, part in ours.groupby("split", sort=False):
+        names = [", ".join(filter(None, row)) for row in zip(part["method"], part["tag"], part["protocol"])]
+        columns = ("test accuracy", "test accuracy_lo", "test accuracy_hi")
+        shares = (100 * part[list(columns)]).set_axis(names)
+        label = f"test accuracy (%), mean over seeds, 95 % t interval; {split}{note}"
+        drawn[f"{split} accuracy"] = plots.interval_bars(shares, *columns, label)
+    if len(tables.readings):
+        curve = tables.readings.assign(method=tables.readings["model"])
+        for split, part in curve.groupby("split", sort=False):
+            drawn[f"{split} few labels"] = plots.label_curve_plot(part)
+    paths = []
+    for name, figure in drawn.items():
+        path = folder / f"{tables.study.path.stem}_{name.replace(' ', '_')}.png"
+        with atomic_path(path) as temporary:
+            figure.savefig(temporary, format="png", dpi=120)
+        paths.append(path)
+    return paths
+
+
+def _markdown(table: pd.DataFrame) -> str:
+    rows = [list(table.columns), ["---"] * len(table.columns), *table.to_numpy().tolist()]
+    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)

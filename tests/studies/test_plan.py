@@ -1,0 +1,104 @@
+"""A study's file is read as a whole, and a mistake in it is told with the file and the place before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from brainssl_utils.errors import CourseError
+from brainssl_utils.methods import METHODS
+from brainssl_utils.settings import PROFILES
+from brainssl_utils.studies.plan import Baseline, read_study
+
+STUDIES = Path(__file__).parents[2] / "studies"
+ROW = '[[training]]\nmethod = "simclr"\nsplit = "grouped"\n'
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "study.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "epochs"),
+    [
+        ("table2", 10, 100),
+        ("fair", len(METHODS), 30),
+        ("few_labels", len(METHODS), 30),
+        ("phantoms", len(METHODS), 100),
+        ("readings", 8, 100),
+    ],
+)
+def test_committed_studies_are_read(name: str, rows: int, epochs: int) -> None:
+    study = read_study(STUDIES / f"{name}.toml")
+    assert len(study.recipes) == rows
+    assert {recipe.profile.epochs for recipe in study.recipes} == {epochs}
+    assert study.seeds == ((0,) if name == "readings" else (0, 1, 2))
+
+
+def test_few_labels_reads_the_very_trainings_of_fair() -> None:
+    few, fair = (read_study(STUDIES / f"{name}.toml") for name in ("few_labels", "fair"))
+    assert few.recipes == fair.recipes
+    assert [baseline.name for baseline in few.baselines] == ["untrained", "from scratch", "pixels"]
+
+
+def test_replaced_sizes_are_told_in_the_profiles_name(tmp_path: Path) -> None:
+    text = f'profile = "quick"\n[sizes]\nepochs = 3\n{ROW}sizes = {{ batch_size = 64 }}\n{ROW}'
+    first, second = read_study(written(tmp_path, text)).recipes
+    assert (first.profile.name, second.profile.name) == ("quick-epochs_3-batch_size_64", "quick-epochs_3")
+    assert (first.profile.epochs, first.profile.batch_size) == (3, 64)
+    same = read_study(written(tmp_path, f'profile = "quick"\n[sizes]\nepochs = 8\n{ROW}')).recipes[0]
+    assert same.profile == PROFILES["quick"]
+
+
+def test_changed_settings_name_a_row_unless_a_tag_does(tmp_path: Path) -> None:
+    text = f'{ROW}changes = {{ temperature = 0.2 }}\n{ROW}changes = {{ temperature = 0.3 }}\ntag = "warm"\n'
+    assert [recipe.tag for recipe in read_study(written(tmp_path, text)).recipes] == ["temperature_0.2", "warm"]
+
+
+def test_a_baseline_is_read_in_the_ways_it_can_be(tmp_path: Path) -> None:
+    text = f'{ROW}[[reading]]\nof = ["untrained", "from scratch"]\nlabels = [12]\nkinds = ["linear", "fine_tune"]\n'
+    study = read_study(written(tmp_path, text))
+    (reading,) = study.readings
+    assert [reading.kinds_for(baseline) for baseline in study.baselines] == [("linear",), ("fine_tune",)]
+    assert reading.kinds_for(study.recipes[0]) == ()
+    assert {baseline.split for baseline in study.baselines if isinstance(baseline, Baseline)} == {"grouped"}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", ("no [[training]]",)),
+        ("title = ", ("cannot be read as a study",)),
+        (f"sedes = [0]\n{ROW}", ("unknown key sedes", "seeds")),
+        (f"seeds = []\n{ROW}", ("`seeds` is empty",)),
+        (f"seeds = [0.5]\n{ROW}", ("seeds is 0.5",)),
+        (f'profile = "long"\n{ROW}', ("profile and sizes", "unknown profile 'long'")),
+        (f"[sizes]\nepoch = 3\n{ROW}", ("profile and sizes", "unknown key epoch")),
+        (f"[sizes]\nepochs = 0\n{ROW}", ("epochs is 0",)),
+        (f"{ROW}{ROW.replace('simclr', 'simclear')}", ("training 2", "simclear", "barlow_twins")),
+        (ROW.replace("grouped", "random"), ("training 1", "unknown split 'random'")),
+        (f'{ROW}protocol = "best"\n', ("training 1", "protocol", "best")),
+        (f"{ROW}changes = {{ temprature = 1 }}\n", ("training 1", "no setting temprature")),
+        (f"{ROW}changes = {{ temperature = -1 }}\n", ("training 1", "temperature is -1")),
+        (f"{ROW}colour = 1\n", ("training 1", "unknown key colour")),
+        (f'{ROW}methods = ["nnclr"]\n', ("training 1", "either `method` or `methods`")),
+        (f"{ROW}{ROW}", ("two trainings", "tag")),
+        (f"{ROW}[[reading]]\n", ("reading 1", "`labels` is missing")),
+        (f'{ROW}[[reading]]\nof = "nnclr"\nlabels = [12]\n', ("reading 1", "of is 'nnclr'")),
+        (f"{ROW}[[reading]]\nlabels = [12]\ndraws = {{ 13 = 2 }}\n", ("reading 1", "draws", "13")),
+        (f'{ROW}[[reading]]\nlabels = [12]\nkinds = ["svm"]\n', ("reading 1", "kinds is 'svm'")),
+        (f'{ROW}[[reading]]\nlabels = [12]\nof = "from scratch"\n', ("reading 1", "from scratch", "fine_tune")),
+        (f"{ROW}[[reading]]\nlabels = [12]\n[reading.fine_tuning]\nstep = 3\n", ("fine_tuning", "unknown key step")),
+        (f"{ROW}[[reading]]\nlabels = [12]\n[reading.fine_tuning]\nsteps = 0\n", ("fine_tuning", "steps is 0")),
+    ],
+)  # fmt: skip
+def test_mistakes_name_the_file_and_the_place(tmp_path: Path, text: str, words: tuple[str, ...]) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(CourseError) as caught:
+        read_study(path)
+    message = str(caught.value)
+    assert message.startswith(str(path)), message
+    assert all(word in message for word in words), message

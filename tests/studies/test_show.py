@@ -1,0 +1,139 @@
+"""A study's tables say what its records and readings say, and never set synthetic results beside published ones."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from brainssl_utils.errors import CourseError
+from brainssl_utils.studies.plan import Reading, Study, read_study
+from brainssl_utils.studies.show import few_labels, gained, study_tables, write_tables
+from brainssl_utils.studies.tasks import settings_digest
+
+ROOT = Path(__file__).parents[2]
+FULL = ROOT / "results" / "reference" / "paper"
+
+
+@pytest.fixture
+def study() -> Study:
+    """The study's Table 2, with the one seed of which the course has always kept the records."""
+    study = read_study(ROOT / "studies" / "table2.toml")
+    return replace(study, recipes=tuple(recipe for recipe in study.recipes if recipe.method == "proposed_model"))
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Path:
+    folder = tmp_path / "records"
+    folder.mkdir()
+    for path in FULL.glob("proposed_model-published-*-seed0.json"):
+        shutil.copy(path, folder)
+    return folder
+
+
+def changed(path: Path, **changes: object) -> None:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    for place, value in changes.items():
+        if place in content["data"]:
+            content["data"][place] = value
+        else:
+            content[place] = value
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def test_published_figures_stand_before_the_rows_they_belong_to(study: Study, records: Path) -> None:
+    tables = study_tables(study, records.parent)
+    assert list(tables.trainings["tag"]) == ["the study's figures", "", ""]
+    assert tables.trainings["c_acc"].round(4).tolist() == [0.9935, 0.754, 0.7709]
+    text = tables.text()
+    assert "99.35" in text and "72.40" in text and "1 of 3" in text and "fitted" in text
+    assert text.splitlines()[0].startswith("The study's Table 2: in %")
+    assert "| Proposed model | the study's figures |" in tables.text(markdown=True)
+
+
+def test_synthetic_results_never_stand_beside_published_ones(study: Study, records: Path) -> None:
+    for path in records.glob("*.json"):
+        changed(path, synthetic=True)
+    tables = study_tables(study, records.parent)
+    assert "the study's figures" not in list(tables.trainings["tag"])
+    assert "(synthetic images)" in tables.text() and "57.76" not in tables.text()
+
+
+def test_rows_that_are_not_done_are_shown_as_such(records: Path) -> None:
+    tables = study_tables(read_study(ROOT / "studies" / "table2.toml"), records.parent)
+    assert tables.trainings["seeds"].sum() == 2 and len(tables.trainings) == 10 + 4
+    assert tables.text().count("0 of 3") == 8
+
+
+def test_a_classifier_at_chance_is_told(study: Study, records: Path) -> None:
+    for path, loss in zip(sorted(records.glob("*.json")), (1.37, 0.2)):
+        history = json.loads(path.read_text(encoding="utf-8"))["history"]
+        changed(path, history=[*history[:-1], history[-1] | {"p_loss": loss}])
+    table = study_tables(study, records.parent).trainings
+    assert list(table["classifier"])[1:] == ["at chance", "fitted"]
+
+
+def test_records_of_different_images_are_not_mixed(study: Study, records: Path) -> None:
+    changed(min(records.glob("*.json")), fingerprint="0" * 64)
+    with pytest.raises(CourseError, match="different images"):
+        study_tables(study, records.parent)
+
+
+def test_records_may_lie_elsewhere_and_files_are_written(study: Study, records: Path, tmp_path: Path) -> None:
+    tables = study_tables(study, tmp_path / "nowhere", records)
+    written = write_tables(tables, tmp_path / "t.csv", tmp_path / "t.md", tmp_path / "figures")
+    assert [path.name for path in written] == [
+        "t.csv",
+        "t.md",
+        "table2_as_published_accuracy.png",
+        "table2_grouped_accuracy.png",
+    ]
+    assert pd.read_csv(tmp_path / "t.csv")["seeds"].sum() == 2
+    assert all(path.stat().st_size for path in written)
+
+
+def readings(study: Study, reading: Reading, records: Path) -> pd.DataFrame:
+    """Four readings of a training and of the network from scratch: two seeds, two draws."""
+    record = json.loads(min(records.glob("*.json")).read_text(encoding="utf-8"))
+    rows = []
+    for method, model in (("proposed_model", "Proposed model"), ("from scratch", "from scratch")):
+        ours = method == "proposed_model"
+        for seed, draw in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            rows.append({
+                "method": method, "tag": "", "protocol": "published" if ours else "", "model": model, "kind": "fine_tune",
+                "split": record["split"], "profile": record["profile"], "seed": seed, "draw": draw, "labels": 12,
+                "training": record.get("key", "") if ours else "x", "fingerprint": record["data"]["fingerprint"],
+                "settings": settings_digest(
+                    reading.fine_tuning if ours else replace(reading.fine_tuning, encoder_lr_factor=1.0)
+                ),
+                "accuracy": 0.5 + 0.1 * seed + 0.02 * draw + 0.03 * ours, "key": f"{method} {seed} {draw}",
+            })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_readings_average_draws_within_a_seed_and_seeds_among_each_other(
+    study: Study, records: Path, tmp_path: Path
+) -> None:
+    text = (ROOT / "studies" / "table2.toml").read_text(encoding="utf-8")
+    text += '[[reading]]\nof = ["all", "from scratch"]\nlabels = [12]\ndraws = { 12 = 2 }\nkinds = ["fine_tune"]\n'
+    (tmp_path / "study.toml").write_text(text, encoding="utf-8")
+    read = read_study(tmp_path / "study.toml")
+    made = readings(read, read.readings[0], records)
+    (tmp_path / "readings").mkdir()
+    for number in made.index:
+        made.loc[[number]].to_csv(tmp_path / "readings" / f"{number}.csv", index=False)
+    stale = made.head(1).assign(settings="other", key="other", accuracy=0.0)
+    stale.to_csv(tmp_path / "readings" / "stale.csv", index=False)
+    tables = study_tables(read, tmp_path)
+    assert list(tables.readings["method"]) == ["proposed_model"] * 4 + ["from scratch"] * 4
+    table = few_labels(tables.readings)
+    assert list(table["model"]) == ["Proposed model", "from scratch"]
+    assert table.iloc[0, 2].startswith("59.0 [") and table.iloc[1, 2].startswith("56.0 [")
+    assert gained(tables.readings)["accuracy"].round(6).tolist() == [0.03] * 4
+    assert "points above from scratch" in tables.text()
+    (one,) = few_labels(tables.readings[tables.readings["seed"] == 0].head(2)).iloc[:, 2]
+    assert one.startswith("54.0 [")
