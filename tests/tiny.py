@@ -35,7 +35,7 @@ class TinyCorpus:
 
     @property
     def table(self) -> pd.DataFrame:
-        return pd.DataFrame({"group": np.arange(self.n)})
+        return pd.DataFrame({"label": self.labels, "group": np.arange(self.n)})
 
     def resized(self, size: int) -> np.ndarray:
         return self.images[:, :, :: 16 // size, :: 16 // size]

@@ -8,17 +8,21 @@ looked at, and all are copies.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from brainssl_utils.compute.chunks import over_chunks
 from brainssl_utils.data.copies.alignment import aligned_correlation
 from brainssl_utils.data.copies.linking import links_table
 from brainssl_utils.data.copies.signatures import Floats, Signatures
+from brainssl_utils.data.partition import Ints
 
 STILL_ALIKE = 0.85
 """Aligned correlation that a copy keeps under such a change; smooth pictures that agree in outline alone fall below."""
-_CHUNK = 2048  # pairs a step: bounds the float32 copies to some hundred MB
+_MARGIN = 0.03  # below the threshold, at which pairs are still looked at in full after blocks of pixels were compared
 
 
 def contrast_links(
@@ -39,20 +43,31 @@ def contrast_links(
         links as `links_table` has them, test "plain", value the plain correlation.
     """
     a, b, flipped = (pairs[name].to_numpy() for name in ("a", "b", "flipped"))
-    value = np.zeros(len(pairs), np.float32)
-    for start in range(0, len(pairs), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        second = images[b[part]]
-        value[part] = plain_correlation(
-            images[a[part]], np.where(flipped[part, None, None], second[:, :, ::-1], second)
-        )
+    # Blocks of pixels tell most pairs apart at a sixteenth of the price: a copy agrees there at least as well as in full.
+    factor = 4 if images.shape[-1] % 4 == 0 else 2
+    side = images.shape[-1] // factor
+    coarse = images.reshape(len(images), side, factor, side, factor).mean(axis=(2, 4), dtype=np.float32)
+    promising = np.flatnonzero(_correlations(coarse, a, b, flipped) >= threshold - _MARGIN)
+    a, b, flipped = a[promising], b[promising], flipped[promising]
+    value = _correlations(images, a, b, flipped)
     close = value >= threshold
     a, b, flipped, value = a[close], b[close], flipped[close], value[close]
     alike = aligned_correlation(signs, a, b, flipped, hopeless=-1.0) >= STILL_ALIKE
     return links_table(a[alike], b[alike], "plain", value[alike], flipped[alike])
 
 
-def plain_correlation(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> Floats:
+def _correlations(images: npt.NDArray[Any], a: Ints, b: Ints, flipped: npt.NDArray[np.bool_]) -> Floats:
+    """Plain correlation of the pairs (P,) of images, the second mirrored where `flipped`."""
+
+    def work(rows: slice) -> Floats:
+        second = images[b[rows]]
+        return plain_correlation(images[a[rows]], np.where(flipped[rows, None, None], second[:, :, ::-1], second))
+
+    parts = over_chunks(work, len(a))
+    return np.concatenate([np.empty(0, np.float32), *parts])
+
+
+def plain_correlation(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> Floats:
     """Correlation of images (P, S, S) with others, pair by pair, as they are: (P,) float32; 0 for an image of one value."""
     x, y = (images.astype(np.float32) for images in (first, second))
     x, y = (z - z.mean(axis=(1, 2), keepdims=True) for z in (x, y))
