@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from PIL import Image
 
 from brainssl_utils.compute.chunks import over_chunks
 from brainssl_utils.compute.machine import available_cores
@@ -39,13 +38,31 @@ def perceptual_hashes(images: npt.NDArray[np.uint8]) -> tuple[Hashes, Hashes]:
 
     waves = dct(np.eye(_THUMB), axis=0)[:_LOWEST]
     images = images.reshape(-1, *images.shape[-2:])
+    across, down = (_lanczos(side) for side in images.shape[:0:-1])
 
     def coefficients(rows: slice) -> npt.NDArray[np.float64]:
-        thumbs = [Image.fromarray(image).resize((_THUMB, _THUMB), Image.Resampling.LANCZOS) for image in images[rows]]
-        return waves @ np.stack([np.asarray(thumb) for thumb in thumbs]).astype(np.float64) @ waves.T
+        thumbs = _rounded(down @ _rounded(images[rows].astype(np.float64) @ across.T))
+        return waves @ thumbs @ waves.T
 
     low = np.concatenate([np.empty((0, _LOWEST, _LOWEST)), *over_chunks(coefficients, len(images))])
     return _bits(low), _bits(low * np.where(np.arange(_LOWEST) % 2, -1, 1))
+
+
+def _lanczos(side: int) -> npt.NDArray[np.float64]:
+    """Weights with which Pillow resizes `side` pixels to a thumbnail's, (32, side): whole numbers, 2^22 for one."""
+    scale = max(side / _THUMB, 1.0)
+    centre = (np.arange(_THUMB)[:, None] + 0.5) * side / _THUMB
+    place = (np.arange(side) - centre + 0.5) / scale
+    first, last = np.floor(centre - 3 * scale + 0.5), np.floor(centre + 3 * scale + 0.5)
+    inside = (np.arange(side) >= first) & (np.arange(side) < last) & (np.abs(place) < 3)
+    weights = np.where(inside, np.sinc(place) * np.sinc(place / 3), 0)
+    weights /= weights.sum(axis=1, keepdims=True)
+    return np.trunc(weights * 2**22 + np.copysign(0.5, weights))
+
+
+def _rounded(sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Sums of weighted pixels as Pillow rounds them to 8 bits."""
+    return np.floor((sums + 2**21) / 2**22).clip(0, 255)
 
 
 def _bits(coefficients: npt.NDArray[np.float64]) -> Hashes:

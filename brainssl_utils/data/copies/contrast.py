@@ -44,9 +44,7 @@ def contrast_links(
     """
     a, b, flipped = (pairs[name].to_numpy() for name in ("a", "b", "flipped"))
     # Blocks of pixels tell most pairs apart at a sixteenth of the price: a copy agrees there at least as well as in full.
-    factor = 4 if images.shape[-1] % 4 == 0 else 2
-    side = images.shape[-1] // factor
-    coarse = images.reshape(len(images), side, factor, side, factor).mean(axis=(2, 4), dtype=np.float32)
+    coarse = _blocks(images)
     promising = np.flatnonzero(_correlations(coarse, a, b, flipped) >= threshold - _MARGIN)
     a, b, flipped = a[promising], b[promising], flipped[promising]
     value = _correlations(images, a, b, flipped)
@@ -54,6 +52,18 @@ def contrast_links(
     a, b, flipped, value = a[close], b[close], flipped[close], value[close]
     alike = aligned_correlation(signs, a, b, flipped, hopeless=-1.0) >= STILL_ALIKE
     return links_table(a[alike], b[alike], "plain", value[alike], flipped[alike])
+
+
+def _blocks(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint16]:
+    """Sums over blocks of 4 x 4 pixels (2 x 2 where 4 does not divide the side), (N, S, S) -> (N, S / 4, S / 4)."""
+    factor = 4 if images.shape[-1] % 4 == 0 else 2
+    side = images.shape[-1] // factor
+
+    def work(rows: slice) -> npt.NDArray[np.uint16]:
+        lines = images[rows].reshape(-1, side, factor, side * factor).sum(axis=2, dtype=np.uint16)
+        return lines.reshape(-1, side, side, factor).sum(axis=3, dtype=np.uint16)
+
+    return np.concatenate([np.empty((0, side, side), np.uint16), *over_chunks(work, len(images))])
 
 
 def _correlations(images: npt.NDArray[Any], a: Ints, b: Ints, flipped: npt.NDArray[np.bool_]) -> Floats:
