@@ -1,14 +1,12 @@
-"""What the benchmarks share: a training of a given length, how a mean over seeds is written, and peak memory."""
+"""What the benchmarks share: a training of a given length, and how a mean over seeds is written."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
-from brainssl_utils.compute.machine import peak_memory
 from brainssl_utils.intervals import t_interval
 from brainssl_utils.settings import Profile, get_profile
 
@@ -27,9 +25,3 @@ def spread(values: pd.Series) -> str:
         return f"{100 * values.mean():.1f}"
     mean, low, high = (100 * np.array(t_interval(values.to_numpy()))).tolist()
     return f"{mean:.1f} [{low:.1f}, {high:.1f}]"
-
-
-def peak_memory_gib() -> float:
-    """The most memory this process has held so far, in GiB; NaN on Windows, whose Python does not say."""
-    peak = peak_memory()
-    return math.nan if peak is None else peak / 2**30

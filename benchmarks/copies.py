@@ -24,10 +24,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from common import peak_memory_gib
 from PIL import Image
 
-from brainssl_utils.compute.machine import available_cores
+from brainssl_utils.compute.machine import available_cores, peak_memory
 
 SIDE = 96
 CHANGES = ("resize", "jpeg", "crop", "gamma", "flip")
@@ -133,7 +132,7 @@ def measure(path: Path) -> dict[str, object]:
     start, busy = time.perf_counter(), time.process_time()
     found = find_groups(images, [str(i) for i in range(len(images))])
     seconds, busy = time.perf_counter() - start, time.process_time() - busy
-    peak = peak_memory_gib()
+    peak = peak_memory()
     links = found.links[found.links["value"] >= 0.98]
     own = np.full(truth.max() + 1, -1)
     own[truth[kind == "original"]] = found.group[kind == "original"]

@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from common import peak_memory_gib
 from torch import Tensor, nn
+
+from brainssl_utils.compute.machine import peak_memory
 
 Result = dict[str, Any]
 
@@ -226,7 +227,8 @@ LEVERS = ("bfloat16", "channels_last", "keep_memory", "pool_first", "onednn", "h
 def bare(size: int = 96, batch: int = 255, steps: int = 12, head: bool = False, **levers: Any) -> Result:
     """Encoder (and projection head) on ready tensors, forward, backward and Adam, with some of the levers."""
     from brainssl_utils.compute import hardware
-    from brainssl_utils.networks import PaperEncoder, ProjectionHead, make_encoder
+    from brainssl_utils.encoders import make_encoder
+    from brainssl_utils.networks import PaperEncoder, ProjectionHead
 
     if levers.get("keep_memory"):
         hardware.keep_freed_memory()
@@ -264,7 +266,7 @@ def main() -> None:
     """Run the variant named on the command line."""
     options = json.loads(sys.argv[1])
     result = VARIANTS[options.pop("variant")](**options)
-    result["peak_gib"] = peak_memory_gib()
+    result["peak_gib"] = peak_memory()
     print(json.dumps(result))
 
 

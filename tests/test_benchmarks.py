@@ -6,7 +6,6 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,7 +18,6 @@ from brainssl_utils.data.splits.draw import grouped_split
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-import common  # noqa: E402
 import few_labels  # noqa: E402
 import interruptions  # noqa: E402
 import notebook_times  # noqa: E402
@@ -168,17 +166,6 @@ def test_a_run_is_split_into_start_up_imports_and_work(tmp_path: Path) -> None:
     table = notebook_times.times(tmp_path)
     assert table.loc["01"].tolist() == pytest.approx([20, 2, 3, 5, 10, 25])
     assert list(table.index) == ["01", "all"]
-
-
-def test_peak_memory_is_in_gib_on_every_system(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = SimpleNamespace(RUSAGE_SELF=0, getrusage=lambda who: SimpleNamespace(ru_maxrss=3 * 2**20))
-    monkeypatch.setitem(sys.modules, "resource", told)
-    monkeypatch.setattr(sys, "platform", "linux")
-    assert common.peak_memory_gib() == 3, "KiB"
-    monkeypatch.setattr(sys, "platform", "darwin")
-    assert common.peak_memory_gib() == 3 / 1024, "bytes"
-    monkeypatch.setitem(sys.modules, "resource", None)
-    assert np.isnan(common.peak_memory_gib()), "Windows has no such module"
 
 
 def test_the_same_records_stand_there_after_every_trouble(tmp_path: Path) -> None:

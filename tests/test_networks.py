@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from brainssl_utils.encoders import make_encoder
 from brainssl_utils.errors import CourseError
 from brainssl_utils.networks import (
     Classifier,
@@ -14,7 +15,6 @@ from brainssl_utils.networks import (
     PaperEncoder,
     ProjectionHead,
     ReferenceEncoder,
-    make_encoder,
 )
 
 

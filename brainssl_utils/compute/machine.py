@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from pathlib import Path
@@ -14,14 +15,14 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def peak_memory() -> int | None:
-    """Return the most memory this process has held at once, in bytes; None where Python cannot tell (Windows)."""
+def peak_memory() -> float:
+    """Return the most memory this process has held at once, in GiB; NaN where Python cannot tell (Windows)."""
     try:
         import resource
     except ImportError:
-        return None
+        return math.nan
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # Linux and BSD count in KiB
+    return peak / (2**30 if sys.platform == "darwin" else 2**20)  # Linux and BSD count in KiB
 
 
 def cpu_features() -> list[str]:

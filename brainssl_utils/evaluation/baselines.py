@@ -9,9 +9,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from brainssl_utils.encoders import make_encoder
 from brainssl_utils.errors import CourseError
 from brainssl_utils.evaluation.features import Features, encode
-from brainssl_utils.networks import make_encoder
 
 RESNET18_FILE = "resnet18-f37072fd.pth"
 

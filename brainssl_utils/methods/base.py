@@ -20,8 +20,9 @@ from brainssl_utils import metrics, validity
 from brainssl_utils.augmentation import views_of
 from brainssl_utils.checks import check_number
 from brainssl_utils.compute import hardware
+from brainssl_utils.encoders import as_encoder
 from brainssl_utils.errors import CourseError
-from brainssl_utils.networks import Classifier, as_encoder
+from brainssl_utils.networks import Classifier
 from brainssl_utils.views import to_float
 
 R_ACC_CASES = 512
@@ -100,7 +101,7 @@ class Method(pl.LightningModule):
 
     Args:
         encoder: maps images (B, 1, S, S) in 0..1 to features (B, D): one of the course's, or any network (see
-            `networks.OwnEncoder`, which it is wrapped in).
+            `encoders.OwnEncoder`, which it is wrapped in).
         n_classes: classes of the labelled images, 2 or more.
         views: the views that the pretext task compares: a preset's name ("paper" flips only), a `views.Recipe`, or a
             function of the user's own (see `augmentation`).

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
+from brainssl_utils.encoders import OwnEncoder, make_encoder
 from brainssl_utils.errors import CourseError
 from brainssl_utils.methods.base import METHODS, VIEWS, Method
-from brainssl_utils.networks import OwnEncoder, make_encoder
 
 FAIR: dict[str, Any] = {"encoder": "paper"}
 """The fair protocol: one encoder, one set of views, one head for every row; a linear probe reads them all alike."""
@@ -29,7 +29,7 @@ def make_method(
         seed: fixes the weights.
         n_classes: classes of the labelled images.
         **changes: settings that replace the protocol's, for instance temperature=0.5; `encoder` is "paper", "reference" or
-            one of the user's own (see `networks.make_encoder`), `encoder_arguments` what it is made with.
+            one of the user's own (see `encoders.make_encoder`), `encoder_arguments` what it is made with.
 
     Raises:
         CourseError: no such method, protocol or setting, or a setting that cannot work.

@@ -17,7 +17,7 @@ from brainssl_utils.evaluation.fine_tuning import FineTuning
 from brainssl_utils.evaluation.protocol import PROBES
 from brainssl_utils.methods import METHODS, make_method, method_title
 from brainssl_utils.settings import Profile, get_profile
-from brainssl_utils.training.trainer import default_tag
+from brainssl_utils.training.training import default_tag
 
 FINE_TUNE = "fine_tune"
 BASELINES = {"untrained": tuple(PROBES), "from scratch": (FINE_TUNE,), "pixels": tuple(PROBES)}

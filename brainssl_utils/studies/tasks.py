@@ -32,7 +32,8 @@ from brainssl_utils.methods import make_method, method_title
 from brainssl_utils.results.records import read_record
 from brainssl_utils.studies.plan import FINE_TUNE, MOST_DRAWS, Baseline, Reading, Recipe
 from brainssl_utils.training.run import RunFiles
-from brainssl_utils.training.trainer import Training, fit
+from brainssl_utils.training.trainer import fit
+from brainssl_utils.training.training import Training
 
 _ONE_AT_A_TIME = threading.Lock()  # two trainings in one process would draw from the same random numbers
 

@@ -110,7 +110,18 @@ class WholeCheckpoints(TorchCheckpointIO):
     """Checkpoints written to a temporary name beside their target and moved over it: whole or not at all.
 
     Lightning's own writer goes by way of the system's folder for temporary files, which may be another disk.
+
+    Args:
+        start: content of the checkpoint that training goes on from, read and checked already; Lightning asks for it once.
     """
+
+    def __init__(self, start: dict[str, Any] | None = None) -> None:
+        super().__init__()
+        self.start = start
+
+    def load_checkpoint(self, path: Any, *args: Any, **options: Any) -> dict[str, Any]:
+        start, self.start = self.start, None  # not kept alive while training
+        return super().load_checkpoint(path, *args, **options) if start is None else start
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         with atomic_path(path) as temporary, open(temporary, "wb") as file:  # given a name, torch hides a full disk

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import math
 import os
 import platform
 import subprocess
@@ -102,15 +103,15 @@ def test_where_not_even_the_number_of_cores_is_known_there_is_one(
     assert machine.available_cores() == 1
 
 
-def test_peak_memory_is_in_bytes_on_every_system_that_tells_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = SimpleNamespace(ru_maxrss=3_000_000)
+def test_peak_memory_is_in_gib_on_every_system_that_tells_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = SimpleNamespace(ru_maxrss=3 * 2**20)
     monkeypatch.setitem(sys.modules, "resource", SimpleNamespace(getrusage=lambda _: told, RUSAGE_SELF=0))
     monkeypatch.setattr(sys, "platform", "linux")
-    assert machine.peak_memory() == 3_000_000 * 1024
+    assert machine.peak_memory() == 3  # KiB
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert machine.peak_memory() == 3_000_000
+    assert machine.peak_memory() == 3 / 1024  # bytes
     monkeypatch.setitem(sys.modules, "resource", None)  # Windows has no such module
-    assert machine.peak_memory() is None
+    assert math.isnan(machine.peak_memory())
 
 
 def test_a_linux_without_glibc_keeps_its_allocator(monkeypatch: pytest.MonkeyPatch) -> None:

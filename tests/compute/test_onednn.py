@@ -15,8 +15,9 @@ from torch.nn.utils import spectral_norm as old_spectral_norm
 from brainssl_utils.compute import hardware, onednn
 from brainssl_utils.data.corpus import Corpus
 from brainssl_utils.data.splits.draw import grouped_split
+from brainssl_utils.encoders import make_encoder
 from brainssl_utils.methods import make_method
-from brainssl_utils.networks import Encoder, PaperEncoder, make_encoder
+from brainssl_utils.networks import Encoder, PaperEncoder
 from brainssl_utils.training.trainer import fit
 
 pytestmark = [

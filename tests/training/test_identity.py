@@ -17,15 +17,16 @@ import torch
 from brainssl_utils import grouped_split, validity
 from brainssl_utils.data.corpus import Corpus
 from brainssl_utils.data.splits.split import Split
+from brainssl_utils.encoders import make_encoder
 from brainssl_utils.errors import CourseError
 from brainssl_utils.methods import METHODS, make_method
 from brainssl_utils.methods.base import Method
-from brainssl_utils.networks import make_encoder
 from brainssl_utils.results import records
 from brainssl_utils.settings import PROFILES, get_profile
-from brainssl_utils.training import trainer
+from brainssl_utils.training import training
 from brainssl_utils.training.run import Run, load_run
-from brainssl_utils.training.trainer import Training, fit
+from brainssl_utils.training.trainer import fit
+from brainssl_utils.training.training import Training
 
 TINY = dataclasses.replace(PROFILES["smoke"], epochs=2, steps_per_epoch=1)
 
@@ -236,14 +237,14 @@ def test_a_trained_method_keeps_no_image_alive(
     phantoms: Corpus, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held: list[weakref.ref] = []
-    made = trainer.training_data
+    made = training.training_data
 
     def watched(*arguments: Any) -> Any:
         data = made(*arguments)
         held.append(weakref.ref(data.images))
         return data
 
-    monkeypatch.setattr(trainer, "training_data", watched)
+    monkeypatch.setattr(training, "training_data", watched)
     runs = [train(make_method(name, image_size=32), phantoms, split, tmp_path) for name in sorted(METHODS)]
     runs.append(train(simclr(), phantoms, split, tmp_path))
     gc.collect()

@@ -19,16 +19,18 @@ from torch import Tensor, nn
 from brainssl_utils import grouped_split
 from brainssl_utils.data.corpus import Corpus
 from brainssl_utils.data.splits.split import Split
+from brainssl_utils.encoders import OwnEncoder
 from brainssl_utils.errors import CourseError
 from brainssl_utils.evaluation.fine_tuning import FineTuning, fine_tune
 from brainssl_utils.evaluation.protocol import evaluate
 from brainssl_utils.methods import METHODS, make_method
 from brainssl_utils.methods.base import Method
-from brainssl_utils.networks import OwnEncoder, PaperEncoder
+from brainssl_utils.networks import PaperEncoder
 from brainssl_utils.results import records
 from brainssl_utils.settings import PROFILES
 from brainssl_utils.training.run import Run, load_run
-from brainssl_utils.training.trainer import Training, fit
+from brainssl_utils.training.trainer import fit
+from brainssl_utils.training.training import Training
 from brainssl_utils.views import RECIPES, Recipe, make_views
 
 TINY = dataclasses.replace(PROFILES["smoke"], epochs=2, steps_per_epoch=1, batch_size=10)
