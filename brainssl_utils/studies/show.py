@@ -20,8 +20,9 @@ from brainssl_utils.methods.base import LATER, plain
 from brainssl_utils.results.published import PUBLISHED
 from brainssl_utils.results.records import read_records, summarise
 from brainssl_utils.studies import distances
-from brainssl_utils.studies.plan import FINE_TUNE, Baseline, Reading, Recipe, Study
+from brainssl_utils.studies.plan import FINE_TUNE, Baseline, Reading, Recipe, Study, read_study
 from brainssl_utils.studies.tasks import settings_digest, tuning_for
+from brainssl_utils.training.reference import FOLDER
 
 VALUES = {
     "c_acc": "c_acc",
@@ -33,6 +34,7 @@ VALUES = {
     "kNN": "evaluations.knn.accuracy",
 }
 """Columns of the table of trainings, and where records have them."""
+STUDIES = Path(__file__).parents[2] / "studies"
 BESIDE = "Beside the study's figures: in %, and points from them; after the last epoch unless said otherwise"
 SCRATCH = "from scratch"
 ROW = ["model", "kind"]
@@ -107,6 +109,27 @@ def study_tables(study: Study, out: str | Path, records: str | Path | None = Non
     bare = synthetic or not used
     apart = pd.DataFrame() if bare else distances.distances(study, found)
     return Tables(study, _trainings(study, found, bare), readings, apart, synthetic)
+
+
+def shipped_distances(name: str = "readings", folder: str | Path | None = None) -> pd.DataFrame:
+    """Return how far a committed study's trainings are from the study's figures, by the records that travel with the course.
+
+    Args:
+        name: of the file in `studies/`.
+        folder: where the records lie; the checkout's `results/reference/archives` by default.
+
+    Returns:
+        the table as a person reads it (see `distances.printed`); what has no record there is "not trained yet".
+
+    Raises:
+        CourseError: there is no such study, or a record is damaged.
+    """
+    study = read_study(STUDIES / f"{name}.toml")
+    place = Path(folder) if folder else FOLDER / "archives"
+    shipped = read_records(place) if any(place.rglob("*.json")) else []
+    # Synthetic images never stand beside the published figures.
+    real = [record for record in shipped if not record["data"].get("synthetic")]
+    return distances.printed(distances.distances(study, _by_recipe(study, real)))
 
 
 def _by_recipe(study: Study, records: Sequence[Record]) -> list[list[Record]]:

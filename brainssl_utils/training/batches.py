@@ -50,9 +50,10 @@ class Batches:
 
 
 def training_data(
-    corpus: Corpus, split: Split, profile: Profile, seed: int, labeled: np.ndarray, pool: np.ndarray
+    corpus: Corpus, split: Split, profile: Profile, seed: int, labeled: np.ndarray, pool: np.ndarray | None = None
 ) -> TrainingData:
-    """Put the corpus at the profile's size into tensors."""
+    """Put the corpus at the profile's size into tensors; `pool` are the rows that may be seen, by default all there are."""
+    pool = np.concatenate([split.unlabeled, labeled]) if pool is None else pool
     codes = pd.factorize(pd.Series(corpus.table["patient"]).replace("", None))[0]
     return TrainingData(
         images=torch.from_numpy(np.array(corpus.resized(profile.image_size))),

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from brainssl_utils.results.records import write_record
 from brainssl_utils.studies.distances import COLUMNS, NOT_YET, OVERALL, columns, distances, printed
 from brainssl_utils.studies.plan import read_study
+from brainssl_utils.studies.show import shipped_distances
 
 STUDIES = Path(__file__).parents[2] / "studies"
 
@@ -69,3 +71,18 @@ def test_the_readings_are_of_what_the_study_leaves_open() -> None:
     assert {(recipe.method, recipe.protocol, recipe.split) for recipe in recipes} == {
         ("proposed_model", "published", "as published")
     }
+
+
+def test_what_travels_with_the_course_is_shown_and_what_does_not_is_not_trained_yet(tmp_path: Path) -> None:
+    recipe = read_study(STUDIES / "readings.toml").recipes[4]
+    assert set(shipped_distances("readings", tmp_path)["c_acc"]) == {"99.35", NOT_YET}
+    made = {
+        "method": recipe.method, "protocol": recipe.protocol, "split": recipe.split, "tag": recipe.tag, "seed": 0,
+        "profile": recipe.profile.name, "history": history(), "test": {},
+        "config": {"n_classes": 4, "classifier_reads": "projections"}, "data": {"fingerprint": "a", "name": "archives"},
+    }  # fmt: skip
+    write_record(made, tmp_path / "records" / "one.json")
+    shown = shipped_distances("readings", tmp_path).set_index("reading")
+    assert shown.loc["reads_projections", "c_acc"] == "98.0 (-1.3)" and (shown["c_acc"] == NOT_YET).sum() == 10
+    write_record(made | {"data": {**made["data"], "synthetic": True}}, tmp_path / "records" / "one.json")
+    assert (shipped_distances("readings", tmp_path)["c_acc"] == NOT_YET).sum() == 11
