@@ -116,6 +116,7 @@ class PaperEncoder(Encoder):
         self.map_shape = (widths[-1], side, side)
         self.out_dim = widths[-1] * side**2
         self.dense = nn.Sequential()
+        self.dense_widths = tuple(dense_widths)
         if dense_widths:
             self.dense = dense(self.out_dim, dense_widths, last_relu=True)
             self.out_dim = dense_widths[-1]
@@ -150,6 +151,7 @@ class ReferenceEncoder(Encoder):
         self.features = nn.Sequential(*layers)
         self.map_shape = (width, image_size // 16, image_size // 16)
         self.dense = nn.Sequential(nn.Linear(width * (image_size // 16) ** 2, width), nn.ReLU())
+        self.dense_widths = (width,)
         if width != 128:
             self.settings = {"encoder_arguments": {"width": int(width)}}
         initialise(self)

@@ -12,14 +12,18 @@ from brainssl_utils.checks import check_number
 from brainssl_utils.methods.base import Setting, project
 from brainssl_utils.methods.two_views import CLASSIFIER, HEAD, REFERENCE, TwoViewMethod
 
+MEAN_FORM_WEIGHT = 10
+"""Weight of the second term in the public reference, which takes the mean of each term's entries."""
+
 
 class BarlowTwins(TwoViewMethod):
     """Barlow Twins (Zbontar et al. 2021, eq. 1): the cross-correlation matrix of two views is driven to the identity.
 
     Args:
         encoder: the encoder to train.
-        off_diagonal_weight: lambda of the paper's eq. 1, 0 or more; 5e-3 there. The public reference averages its two
-            terms and weighs the second by 10, about 10 / (D - 1) in this form.
+        off_diagonal_weight: lambda of the paper's eq. 1, 0 or more. It belongs to the width D of the projections: 5e-3 there,
+            at 8192. The public reference averages its two terms and weighs the second by 10, which is 10 / (D - 1) in
+            this form, and what None stands for.
         **settings: see `TwoViewMethod` (of a head that ends in ReLU, features decorrelate less easily) and `Method`.
 
     Raises:
@@ -36,9 +40,13 @@ class BarlowTwins(TwoViewMethod):
         *CLASSIFIER,
     )
 
-    def __init__(self, encoder: nn.Module, off_diagonal_weight: float = 5e-3, **settings: Any) -> None:
-        check_number("off_diagonal_weight", off_diagonal_weight, at_least=0)
+    def __init__(self, encoder: nn.Module, off_diagonal_weight: float | None = None, **settings: Any) -> None:
+        if off_diagonal_weight is not None:
+            check_number("off_diagonal_weight", off_diagonal_weight, at_least=0)
         super().__init__(encoder, **settings)
+        if off_diagonal_weight is None:
+            off_diagonal_weight = MEAN_FORM_WEIGHT / max(1, self.projection_head.out_dim - 1)
+            self.config["off_diagonal_weight"] = off_diagonal_weight
         self.loss = BarlowTwinsLoss(lambda_param=off_diagonal_weight)
 
     def pretext_loss(self, features: Sequence[Tensor], context: Any = None) -> Tensor:

@@ -27,6 +27,9 @@ from brainssl_utils.views import to_float
 
 R_ACC_CASES = 512
 VIEWS = ("views", "classifier_views")
+LATER: dict[str, Any] = {"one_per_group": False, "classifier_reads": "features", "metrics_on": "features"}
+"""Settings younger than the first records, with the value under which a training is what it was without them: its key names
+them only where they differ, so records made before them stay valid."""
 METHODS: dict[str, type[Method]] = {}
 """Every method by name. A class that names itself is in it as soon as it is defined."""
 
@@ -109,6 +112,8 @@ class Method(pl.LightningModule):
         classifier_widths: hidden layers of the classifier; () is a linear probe.
         joint: True lets the classification loss train the encoder too; False stops its gradient at the features.
         learning_rate: of Adam, above 0.
+        one_per_group: the pretext task sees one image of each group of copies, a labelled one where there is one. Two
+            copies in a batch are pushed apart as if they were two patients' images. An epoch keeps its number of steps.
 
     Attributes:
         config: everything chosen, as plain values; the record keeps it.
@@ -132,6 +137,8 @@ class Method(pl.LightningModule):
     """Whether a step shows it unlabelled images; without, it is given a whole batch of labelled ones."""
     two_views: bool = True
     """Whether the encoded views are two of one image each, which c_acc and r_acc compare."""
+    classifier_reads: str = "features"
+    """What the classifier is given: the encoder's features, unless a method says otherwise."""
 
     SETTINGS: ClassVar[Sequence[Setting]] = ()
     COMMON_SETTINGS: ClassVar[Sequence[Setting]] = (
@@ -147,6 +154,8 @@ class Method(pl.LightningModule):
             "4 conv 3x3 stride 2, 128, dense 128",
             "encoder",
         ),
+        Setting("widths of the encoder's dense layers", "three, widths not given", "one, 128", "dense_widths"),
+        Setting("one image a group of copies in pre-training", "not said", "no", "one_per_group"),
     )
 
     def __init_subclass__(cls, **keywords: Any) -> None:
@@ -169,6 +178,7 @@ class Method(pl.LightningModule):
         classifier_widths: Sequence[int] = (),
         joint: bool = False,
         learning_rate: float = 1e-3,
+        one_per_group: bool = False,
     ) -> None:
         super().__init__()
         check_number("n_classes", n_classes, at_least=2, whole=True)
@@ -216,6 +226,14 @@ class Method(pl.LightningModule):
         """Return the views of the labelled images that the classifier learns from, (L, 1, S, S)."""
         return self.classifier_views(batch.labeled, generator)
 
+    def for_classifier(self, images: Tensor) -> Tensor:
+        """Return what the classifier reads of float images (B, 1, S, S): their features (B, D) unless overridden."""
+        return self.encoder(images)
+
+    def compared(self, features: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Return what c_acc and r_acc are taken on, given the encoded views: these themselves unless overridden."""
+        return features
+
     # The step -----------------------------------------------------------------------------------------------------
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -223,15 +241,15 @@ class Method(pl.LightningModule):
         pretext = self.pretext_views(batch, generator)
         labeled = self.labeled_views(batch, generator)
         sizes = [len(view) for view in pretext.views]
-        if self.joint:
+        if self.joint and self.classifier_reads == "features":
             # One pass through the encoder for all views: large batches keep both cores busy.
             features = self.encoder(torch.cat([*pretext.views, labeled]))
             *encoded, probe = features.split([*sizes, len(labeled)])
         else:
-            # The gradient stops at the classifier's features: none need be carried back through the encoder.
             encoded = self.encoder(torch.cat(list(pretext.views))).split(sizes) if sizes else ()
-            with torch.no_grad():
-                probe = self.encoder(labeled)
+            # Where the gradient stops at what the classifier reads, none need be carried back through the encoder.
+            with torch.set_grad_enabled(self.joint):
+                probe = self.for_classifier(labeled)
         self.views_seen += sum(sizes) + len(labeled)
 
         scores = self.classifier(probe).float()
@@ -243,7 +261,7 @@ class Method(pl.LightningModule):
         c_loss = self.pretext_loss(encoded, pretext.context)
         self.note("c_loss", c_loss)
         if self.two_views:
-            h1, h2 = (view.detach().float() for view in encoded)
+            h1, h2 = (view.detach().float() for view in self.compared(encoded))
             self.note_agreement(h1, h2, batch_idx)
         return c_loss + p_loss
 
@@ -259,12 +277,16 @@ class Method(pl.LightningModule):
         """Note c_acc at every step, and r_acc too unless features are so wide (D x D) that a sample must stand for all.
 
         The sample is `R_ACC_CASES` of the features at the first, middle and last step of an epoch, each compared with all.
+        Of features that need no sample, r_acc is noted by the reference's formula as well, flaw included: published figures
+        are made by it.
         """
         steps = int(self.trainer.num_training_batches)
         self.note("c_acc", metrics.contrastive_accuracy(h1, h2))
         if h1.shape[1] <= R_ACC_CASES or step in {0, steps // 2, steps - 1}:
             self.note("r_acc", metrics.correlation_accuracy(h1, h2, cases=R_ACC_CASES))
             self.note("dead_features", metrics.dead_features(h1, h2))
+        if h1.shape[1] <= R_ACC_CASES:
+            self.note("r_acc_reference", metrics.reference_correlation_accuracy(h1, h2))
 
     def close_epoch(self, seconds: float) -> dict[str, float | int | None]:
         """Average the epoch's notes, add the accuracies on test and validation images, and append the row to `history`."""
@@ -300,7 +322,7 @@ class Method(pl.LightningModule):
         scores = []
         with hardware.autocast():
             for part in images.split(batch_size):
-                scores.append(self.classifier(self.encoder(to_float(part).to(self.device))))
+                scores.append(self.classifier(self.for_classifier(to_float(part).to(self.device))))
         self.train(was_training)
         return torch.cat(scores).cpu()
 
@@ -399,11 +421,20 @@ class Method(pl.LightningModule):
                 "setting": row.setting,
                 "paper says": row.paper,
                 "reference does": row.reference,
-                "we chose": describe(self.config[row.key]),
+                "we chose": describe(self._chosen(row.key)),
             }
             for row in (*self.COMMON_SETTINGS, *self.SETTINGS)
         ]
         return pd.DataFrame(rows).set_index("setting")
+
+    def _chosen(self, key: str) -> Any:
+        """A setting of the config, or one that the encoder's name stands for there."""
+        return self.config[key] if key in self.config else getattr(self.encoder, key, "its own")
+
+    @property
+    def deciding(self) -> dict[str, Any]:
+        """The config as a key has it: without the younger settings (`LATER`) at the value that changes nothing."""
+        return {name: value for name, value in self.config.items() if name not in LATER or value != LATER[name]}
 
 
 class FirstWeights:
@@ -428,7 +459,10 @@ class FirstWeights:
     def restore(self, method: Method) -> None:
         """Copy the weights back into `method`."""
         for name, tensor in _tensors(method).items():
-            tensor.copy_(self._tensors[name])
+            saved = self._tensors[name]
+            if tensor.shape != saved.shape:  # a buffer whose length the last training's data have set
+                tensor.resize_(saved.shape)
+            tensor.copy_(saved)
 
 
 def _tensors(method: Method) -> dict[str, Tensor]:

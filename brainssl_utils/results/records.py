@@ -17,6 +17,7 @@ from brainssl_utils.errors import CourseError
 from brainssl_utils.files import write_json
 from brainssl_utils.intervals import t_interval
 from brainssl_utils.methods import METHODS, method_title
+from brainssl_utils.results.fitted import fitted
 from brainssl_utils.results.published import PUBLISHED
 
 SCHEMA_VERSION = 2
@@ -29,7 +30,7 @@ FIELDS: dict[str, type] = {
 
 METRICS = ("c_acc", "r_acc", "p_acc", "val_p_acc")
 COLUMNS = (
-    "method", "tag", "protocol", "split", "profile", "seed", "data", "synthetic", "labels", *METRICS,
+    "method", "tag", "protocol", "split", "profile", "seed", "data", "synthetic", "labels", *METRICS, "fitted",
     "accuracy", "lo", "hi", "linear", "knn", "balanced_accuracy", "macro_f1", "n", "views_per_second", "seconds",
 )  # fmt: skip
 WHAT_A_SEED_REPEATS = ("method", "tag", "protocol", "split", "profile", "data", "labels")
@@ -160,7 +161,8 @@ def records_table(records: Sequence[dict[str, Any]], columns: Sequence[str] | No
     Returns:
         DataFrame. c_acc, r_acc, p_acc and val_p_acc are the last epoch's; accuracy, lo, hi (95 % Wilson), balanced
         accuracy and macro F1 are the classifier's on the test images, linear and knn the accuracies there of probes of
-        the frozen features; all are shares in 0..1. labels counts the labelled training images.
+        the frozen features; all are shares in 0..1. labels counts the labelled training images; fitted says "yes" or
+        "no" of the classifier, by `fitted.has_fitted`.
 
     Raises:
         CourseError: a column that no record has.
@@ -190,7 +192,8 @@ def summarise(
         values: columns to average.
 
     Returns:
-        one row a combination of `by`: seeds, then for each value its mean and `_lo`, `_hi` (NaN for a single seed).
+        one row a combination of `by`: seeds, whether their classifiers have fitted (`fitted.fitted`), then for each value
+        its mean and `_lo`, `_hi` (NaN for a single seed).
 
     Raises:
         CourseError: a seed occurs twice in one row, which would count it double.
@@ -206,12 +209,14 @@ def summarise(
                 f"seed {twice.iloc[0]} occurs more than once for {names}: leave out the copies, or add to `by` what "
                 "differs between them."
             )
-        row: dict[str, Any] = {**names, "seeds": len(part)}
+        row: dict[str, Any] = {**names, "seeds": len(part), "fitted": fitted([records[place] for place in part.index])}
         for value in values:
             numbers = pd.to_numeric(part[value]).dropna()
             row[value], row[f"{value}_lo"], row[f"{value}_hi"] = t_interval(numbers) if len(numbers) else [math.nan] * 3
         rows.append(row)
-    return pd.DataFrame(rows, columns=[*by, "seeds", *(f"{v}{end}" for v in values for end in ("", "_lo", "_hi"))])
+    return pd.DataFrame(
+        rows, columns=[*by, "seeds", "fitted", *(f"{v}{end}" for v in values for end in ("", "_lo", "_hi"))]
+    )
 
 
 def table2(records: Sequence[dict[str, Any]], split: str = "as published", protocol: str = "published") -> pd.DataFrame:
@@ -225,8 +230,9 @@ def table2(records: Sequence[dict[str, Any]], split: str = "as published", proto
         split, protocol: which of ours to show.
 
     Returns:
-        DataFrame with column pairs (c_acc | p_acc | r_acc | val_p_acc, "published" | "ours") and ("ours", "seeds");
-        methods in the published order, then those the study has not. `attrs["source"]` names the published source.
+        DataFrame with column pairs (c_acc | p_acc | r_acc | val_p_acc, "published" | "ours"), ("ours", "seeds") and
+        ("ours", "fitted"), whether the classifiers have fitted ("-" without one of ours); methods in the published order,
+        then those the study has not. `attrs["source"]` names the published source.
 
     Raises:
         CourseError: no such record, or records of more than one corpus, profile or number of labels.
@@ -256,6 +262,7 @@ def table2(records: Sequence[dict[str, Any]], split: str = "as published", proto
             columns[metric, "published"] = PUBLISHED[metric].reindex(order)
         columns[metric, ours] = 100 * means[metric].reindex(order)
     columns["ours", "seeds"] = means["seeds"].reindex(order).fillna(0).astype(int)
+    columns["ours", "fitted"] = means["fitted"].reindex(order).fillna("-")
     table = pd.DataFrame(columns)
     table.index.name = "method"
     table.attrs |= {"synthetic": synthetic, "source": None if synthetic else PUBLISHED.attrs["source"]}
@@ -288,6 +295,7 @@ def _row(record: dict[str, Any]) -> dict[str, Any]:
         "synthetic": bool(data.get("synthetic")),
         "labels": _labels(record),
         **{name: last.get(name) for name in METRICS},
+        "fitted": fitted([record]),
         "lo": low,
         "hi": high,
         **{name: test.get(name) for name in ("accuracy", "balanced_accuracy", "macro_f1", "n")},

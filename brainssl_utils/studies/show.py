@@ -5,7 +5,6 @@ Numbers in tables and CSV files are shares in 0..1; what is printed and the Mark
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +16,13 @@ from brainssl_utils.errors import CourseError
 from brainssl_utils.files import atomic_path
 from brainssl_utils.intervals import t_interval
 from brainssl_utils.methods import method_title
-from brainssl_utils.methods.base import plain
+from brainssl_utils.methods.base import LATER, plain
 from brainssl_utils.results.published import PUBLISHED
 from brainssl_utils.results.records import read_records, summarise
-from brainssl_utils.studies.plan import FINE_TUNE, Baseline, Reading, Recipe, Study
+from brainssl_utils.studies import distances
+from brainssl_utils.studies.plan import FINE_TUNE, Baseline, Reading, Recipe, Study, read_study
 from brainssl_utils.studies.tasks import settings_digest, tuning_for
+from brainssl_utils.training.reference import FOLDER
 
 VALUES = {
     "c_acc": "c_acc",
@@ -33,8 +34,8 @@ VALUES = {
     "kNN": "evaluations.knn.accuracy",
 }
 """Columns of the table of trainings, and where records have them."""
-FITTED_BELOW = 0.9
-"""A classifier that says nothing has a loss of ln K; one whose loss is below this share of it tells some apart."""
+STUDIES = Path(__file__).parents[2] / "studies"
+BESIDE = "Beside the study's figures: in %, and points from them; after the last epoch unless said otherwise"
 SCRATCH = "from scratch"
 ROW = ["model", "kind"]
 COLUMN = ["split", "labels"]
@@ -50,12 +51,14 @@ class Tables:
         study: whose tables they are.
         trainings: one row a recipe, before it the study's figures where it has some.
         readings: one row a reading with few labels; empty where there is none.
+        distances: of trainings as published from the study's figures; empty where there are none, or of synthetic images.
         synthetic: whether the images are.
     """
 
     study: Study
     trainings: pd.DataFrame
     readings: pd.DataFrame
+    distances: pd.DataFrame
     synthetic: bool
 
     def printed(self) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -63,6 +66,8 @@ class Tables:
         note = " (synthetic images)" if self.synthetic else ""
         seeds = "mean over seeds [95 % t interval]"
         yield f"{self.study.title}{note}: in %, {seeds}; minutes of one training", _printed_trainings(self.trainings)
+        if len(self.distances):
+            yield BESIDE, distances.printed(self.distances)
         if len(self.readings):
             over = "over seeds, of each seed its mean over draws; over draws where there is one seed"
             yield f"Few labels{note}: test accuracy in %, mean [95 % t interval] {over}", few_labels(self.readings)
@@ -101,7 +106,30 @@ def study_tables(study: Study, out: str | Path, records: str | Path | None = Non
         )
     synthetic = any(record["data"].get("synthetic") for record in used)
     readings = _readings(study, Path(out), {record.get("key") for record in used}, set(names))
-    return Tables(study, _trainings(study, found, synthetic or not used), readings, synthetic)
+    bare = synthetic or not used
+    apart = pd.DataFrame() if bare else distances.distances(study, found)
+    return Tables(study, _trainings(study, found, bare), readings, apart, synthetic)
+
+
+def shipped_distances(name: str = "readings", folder: str | Path | None = None) -> pd.DataFrame:
+    """Return how far a committed study's trainings are from the study's figures, by the records that travel with the course.
+
+    Args:
+        name: of the file in `studies/`.
+        folder: where the records lie; the checkout's `results/reference/archives` by default.
+
+    Returns:
+        the table as a person reads it (see `distances.printed`); what has no record there is "not trained yet".
+
+    Raises:
+        CourseError: there is no such study, or a record is damaged.
+    """
+    study = read_study(STUDIES / f"{name}.toml")
+    place = Path(folder) if folder else FOLDER / "archives"
+    shipped = read_records(place) if any(place.rglob("*.json")) else []
+    # Synthetic images never stand beside the published figures.
+    real = [record for record in shipped if not record["data"].get("synthetic")]
+    return distances.printed(distances.distances(study, _by_recipe(study, real)))
 
 
 def _by_recipe(study: Study, records: Sequence[Record]) -> list[list[Record]]:
@@ -114,7 +142,7 @@ def _by_recipe(study: Study, records: Sequence[Record]) -> list[list[Record]]:
 
 def _is_of(record: Record, recipe: Recipe) -> bool:
     named = (record["method"], record["protocol"], record["split"], record.get("tag") or "", record["profile"])
-    changes = {name: record["config"].get(name) for name in recipe.changes}
+    changes = {name: record["config"].get(name, LATER.get(name)) for name in recipe.changes}
     wanted = (recipe.method, recipe.protocol, recipe.split, recipe.tag, recipe.profile.name)
     return named == wanted and changes == plain(dict(recipe.changes))
 
@@ -133,7 +161,7 @@ def _trainings(study: Study, found: Sequence[Sequence[Record]], bare: bool) -> p
         rows.append({**about, "seeds": len(records), "planned": len(study.seeds), **_means(records)})
     columns = [*VALUES, *(f"{name}_{end}" for name in VALUES for end in ("lo", "hi"))]
     first = ["method", "tag", "protocol", "split", "seeds", "planned"]
-    return pd.DataFrame(rows).reindex(columns=[*first, *columns, "minutes", "classifier"])
+    return pd.DataFrame(rows).reindex(columns=[*first, *columns, "minutes", "fitted"])
 
 
 def _means(records: Sequence[Record]) -> dict[str, Any]:
@@ -146,7 +174,7 @@ def _means(records: Sequence[Record]) -> dict[str, Any]:
         f"{name}{end}": row[f"{place}{end}"] for name, place in there.items() for end in ("", "_lo", "_hi")
     }
     seconds = [sum(float(epoch["seconds"] or 0) for epoch in record["history"]) for record in records]
-    return means | {"minutes": sum(seconds) / len(seconds) / 60, "classifier": _fitted(records)}
+    return means | {"minutes": sum(seconds) / len(seconds) / 60, "fitted": row["fitted"]}
 
 
 def _reach(record: Record, place: str) -> bool:
@@ -155,17 +183,6 @@ def _reach(record: Record, place: str) -> bool:
     for name in place.split(".") if "." in place else ():
         value = value.get(name) if isinstance(value, dict) else None
     return value is not None
-
-
-def _fitted(records: Sequence[Record]) -> str:
-    """Whether the classifiers have learned their training images: the last epoch's p_loss against chance, ln K."""
-    fitted = 0
-    for record in records:
-        loss = record["history"][-1].get("p_loss")
-        fitted += loss is not None and loss < FITTED_BELOW * math.log(record["config"]["n_classes"])
-    if fitted in (0, len(records)):
-        return "fitted" if fitted else "at chance"
-    return f"fitted in {fitted} of {len(records)}"
 
 
 def _printed_trainings(table: pd.DataFrame) -> pd.DataFrame:
@@ -177,7 +194,7 @@ def _printed_trainings(table: pd.DataFrame) -> pd.DataFrame:
         # The study gives two decimals; of ours, with their intervals, one says enough.
         shown[name] = [_percent(*part, digits=1 if ours else 2) for part, ours in zip(parts, known)]
     shown["minutes"] = [f"{value:.1f}" if pd.notna(value) else "" for value in table["minutes"]]
-    shown["classifier"] = table["classifier"].fillna("")
+    shown["fitted"] = table["fitted"].fillna("")
     return shown
 
 
@@ -259,11 +276,12 @@ def _spread(part: pd.DataFrame) -> str:
 
 
 def write_tables(tables: Tables, csv: Path | None, markdown: Path | None, figures: Path | None) -> list[Path]:
-    """Write what is asked for, and return the files: CSV (that of few labels beside it, as NAME_few_labels), Markdown, PNG."""
+    """Write what is asked for, and return the files: CSV (others beside it: NAME_few_labels, NAME_distances), Markdown, PNG."""
     written = []
     if csv is not None:
-        beside = csv.with_name(f"{csv.stem}_few_labels{csv.suffix}")
-        for path, table in ((csv, tables.trainings), (beside, tables.readings)):
+        beside = {"_few_labels": tables.readings, "_distances": tables.distances}
+        for ending, table in {"": tables.trainings, **beside}.items():
+            path = csv.with_name(f"{csv.stem}{ending}{csv.suffix}")
             if len(table):
                 with atomic_path(path) as temporary:
                     table.to_csv(temporary, index=False)

@@ -20,16 +20,18 @@ class Batches:
     """Row numbers are drawn, images gathered, nothing else happens.
 
     Unlabelled and labelled rows are shuffled anew each epoch from (seed, epoch), so a resumed run sees the same batches.
+    Rows that are not in the data's pool are kept from the pretext task; an epoch has as many steps as with them.
     """
 
     def __init__(self, method: Method, data: TrainingData, unlabeled: Tensor, profile: Profile) -> None:
         self.method, self.data = method, data
-        self.unlabeled, self.labeled = unlabeled, data.labeled
+        self.unlabeled, self.labeled = unlabeled[torch.isin(unlabeled, data.pool)], data.labeled
         # A method without a pretext task spends the whole step on labelled images instead.
         wanted = profile.labeled_batch_size if method.uses_unlabeled else profile.batch_size
         self.labeled_size = min(wanted, len(self.labeled))
-        self.size = min(profile.batch_size, len(unlabeled))
-        self.steps = profile.steps_per_epoch or max(1, len(unlabeled) // max(self.size, 1))
+        self.size = min(profile.batch_size, len(self.unlabeled))
+        a_step = min(profile.batch_size, len(unlabeled))
+        self.steps = profile.steps_per_epoch or max(1, len(unlabeled) // max(a_step, 1))
 
     def __len__(self) -> int:
         return self.steps
@@ -41,19 +43,24 @@ class Batches:
         images = self.data.images
         for _ in range(self.steps):
             labeled_rows = next(labeled)
-            rows = torch.cat([next(unlabeled), labeled_rows]) if self.method.uses_unlabeled else labeled_rows[:0]
+            rows = labeled_rows[:0]
+            if self.method.uses_unlabeled:
+                rows = torch.cat([next(unlabeled), labeled_rows[torch.isin(labeled_rows, self.data.pool)]])
             yield Batch(images[rows], images[labeled_rows], self.data.labels[labeled_rows], rows)
 
 
-def training_data(corpus: Corpus, split: Split, profile: Profile, seed: int, labeled: np.ndarray) -> TrainingData:
-    """Put the corpus at the profile's size into tensors."""
+def training_data(
+    corpus: Corpus, split: Split, profile: Profile, seed: int, labeled: np.ndarray, pool: np.ndarray | None = None
+) -> TrainingData:
+    """Put the corpus at the profile's size into tensors; `pool` are the rows that may be seen, by default all there are."""
+    pool = np.concatenate([split.unlabeled, labeled]) if pool is None else pool
     codes = pd.factorize(pd.Series(corpus.table["patient"]).replace("", None))[0]
     return TrainingData(
         images=torch.from_numpy(np.array(corpus.resized(profile.image_size))),
         labels=torch.from_numpy(np.array(corpus.labels, dtype=np.int64)),
         group=torch.from_numpy(corpus.table["group"].to_numpy(np.int64).copy()),
         patient=torch.from_numpy(codes.astype(np.int64)),
-        pool=torch.from_numpy(np.concatenate([split.unlabeled, labeled]).astype(np.int64)),
+        pool=torch.from_numpy(pool.astype(np.int64)),
         labeled=torch.from_numpy(labeled.astype(np.int64)),
         test=torch.from_numpy(np.array(split.test, dtype=np.int64)),
         validation=torch.from_numpy(np.array(split.validation, dtype=np.int64)),

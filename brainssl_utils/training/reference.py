@@ -79,7 +79,9 @@ def ship(run: Run, folder: str | Path) -> Path:
 
     target = Path(folder) / "records" / f"{run.name}.json"
     weights = {
-        name: tensor.half().contiguous() for name, tensor in run.method.state_dict().items() if name.startswith(PARTS)
+        name: tensor.half().contiguous()
+        for name, tensor in run.method.state_dict().items()
+        if name.startswith(_parts(run.method))
     }
     with atomic_path(target.with_suffix(".safetensors")) as temporary:
         temporary.write_bytes(save(weights))
@@ -105,12 +107,17 @@ def load_encoder(method: Method, path: Path, sha256: str) -> None:
             f"{path} is not the file its record names (its SHA-256 differs): restore it from the repository."
         )
     weights = {name: tensor.float() for name, tensor in load_file(path).items()}
-    missing = [name for name in method.state_dict() if name.startswith(PARTS) and name not in weights]
+    missing = [name for name in method.state_dict() if name.startswith(_parts(method)) and name not in weights]
     if missing:
         raise CourseError(f"{path} lacks {', '.join(missing[:3])}: it is of another encoder than its record says.")
     method.load_state_dict(weights, strict=False)
     method.release()
     method.eval()
+
+
+def _parts(method: Method) -> tuple[str, ...]:
+    """What a prediction takes: the projection head too where the classifier reads it."""
+    return (*PARTS, "projection_head.") if method.classifier_reads == "projections" else PARTS
 
 
 def _sha256(path: Path) -> str:

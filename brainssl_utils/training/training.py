@@ -72,6 +72,8 @@ class Training:
             )
         if not len(self.split.unlabeled):
             raise CourseError("the split has no unlabelled images: choose a smaller train or test part.")
+        if not np.isin(self.split.unlabeled, self.pool).any():
+            raise CourseError("every unlabelled image has a copy among the labelled ones: leave one_per_group out.")
         classes = len(self.corpus.classes)
         if classes != self.method.config["n_classes"]:
             raise CourseError(
@@ -87,14 +89,25 @@ class Training:
             "labels": self.labels,
             **{part: getattr(self.split, part) for part in ("unlabeled", "test", "validation")},
         }
+        if method.config.get("one_per_group"):
+            rows["pool"] = self.pool  # copies are found by a search whose outcome nothing else in the key tells
         return validity.training_parts(
-            {"name": method.name, "protocol": method.protocol, **method.config},
+            {"name": method.name, "protocol": method.protocol, **method.deciding},
             method.first_weights.label,
             self.corpus.fingerprint,
             rows,
             asdict(self.profile),
             self.seed,
         )
+
+    @cached_property
+    def pool(self) -> Rows:
+        """Rows whose images the method may see: all, or one of each group of copies, a labelled one where there is one."""
+        if not self.method.config.get("one_per_group"):
+            return np.concatenate([self.split.unlabeled, self.labels])
+        rows = np.concatenate([self.labels, self.split.unlabeled])
+        groups = self.corpus.table["group"].to_numpy()[rows]
+        return rows[np.sort(np.unique(groups, return_index=True)[1])]
 
     @cached_property
     def key(self) -> str:
@@ -119,7 +132,7 @@ class Training:
 
     def data(self) -> TrainingData:
         """The corpus at the profile's size as tensors."""
-        return training_data(self.corpus, self.split, self.profile, self.seed, self.labels)
+        return training_data(self.corpus, self.split, self.profile, self.seed, self.labels, self.pool)
 
     def record(self, data: TrainingData) -> dict[str, Any]:
         """Score the test images and gather everything a reader of the result needs to know."""

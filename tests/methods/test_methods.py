@@ -10,9 +10,10 @@ from torch import Tensor
 
 from brainssl_utils.errors import CourseError
 from brainssl_utils.methods import METHODS, make_method
-from brainssl_utils.methods.base import Batch, TrainingData
+from brainssl_utils.methods.base import Batch, TrainingData, project, step_generator
 from brainssl_utils.methods.losses import CrossViewLoss, PairLoss
 from brainssl_utils.methods.twin_network import draw_pairs
+from brainssl_utils.metrics import contrastive_accuracy, reference_correlation_accuracy
 
 SHAPES = [(2, 3), (5, 8), (16, 4)]
 
@@ -59,7 +60,7 @@ def test_barlow_loss_is_eq_2_with_the_square_and_the_product(shape: tuple[int, i
             c = sum(float((z1[b, i] - mean1[i]) * (z2[b, j] - mean2[j])) for b in range(n))
             c /= n * float(z1[:, i].std(correction=0) * z2[:, j].std(correction=0))
             total += (1 - c) ** 2 if i == j else 5e-3 * c**2
-    loss = make_method("barlow_twins", image_size=32).loss(z1, z2)
+    loss = make_method("barlow_twins", image_size=32, off_diagonal_weight=5e-3).loss(z1, z2)
     assert float(loss) == pytest.approx(total, rel=1e-2)  # Lightly adds 1e-5 to the variances
 
 
@@ -181,5 +182,95 @@ def test_unknown_names_and_settings_are_refused() -> None:
             make_method(*arguments)
     with pytest.raises(CourseError, match="temprature"):
         make_method("simclr", temprature=0.5)
-    with pytest.raises(CourseError, match="queue_size"):
-        make_method("nnclr", queue_size=1)
+    for size in (1, 2.5, -0.1, 0.0):
+        with pytest.raises(CourseError, match="queue_size"):
+            make_method("nnclr", queue_size=size)
+    for setting in ("classifier_reads", "metrics_on"):
+        with pytest.raises(CourseError, match=setting):
+            make_method("proposed_model", **{setting: "pixels"})
+
+
+@pytest.mark.parametrize(("width", "head"), [(64, (256, 128, 64)), (16, (32, 16)), (1, (1,))])
+def test_barlows_weight_belongs_to_the_width_of_its_projections(width: int, head: tuple[int, ...]) -> None:
+    method = make_method("barlow_twins", image_size=32, head_widths=head)
+    assert method.config["off_diagonal_weight"] == method.loss.lambda_param == 10 / max(1, width - 1)
+    assert make_method("barlow_twins", "published", image_size=32).config["off_diagonal_weight"] == 10 / 127
+
+
+def test_a_queue_that_is_a_share_of_the_pool_has_its_length_from_the_data() -> None:
+    method = make_method("nnclr", image_size=32)
+    with pytest.raises(CourseError, match="share of the pool"):
+        method.neighbours(torch.randn(2, 64), update=False)
+    method.setup_data(data())
+    assert method.queue.bank.shape == (5, 64)  # a tenth of 50
+    other = make_method("nnclr", image_size=32, queue_size=0.5)
+    other.set_queue(50, seed=0)
+    assert len(other.queue.bank) == 25
+    same = make_method("nnclr", image_size=32)
+    same.set_queue(50, seed=0)
+    assert torch.equal(same.queue.bank, method.queue.bank)
+    fixed = make_method("nnclr", image_size=32, queue_size=8)
+    before = fixed.queue.bank.clone()
+    fixed.setup_data(data())
+    assert torch.equal(fixed.queue.bank, before)
+
+
+@pytest.mark.parametrize("joint", [True, False])
+@pytest.mark.parametrize(("reads", "width"), [("features", 48), ("projections", 64), ("maps", 64 * 16)])
+def test_a_classifier_reads_what_it_is_told_to(reads: str, width: int, joint: bool) -> None:
+    settings = {"encoder": "paper+96-48", "classifier_reads": reads, "joint": joint}
+    method = make_method("proposed_model", "published", image_size=32, **settings)
+    images = torch.rand(3, 1, 32, 32)
+    read = method.for_classifier(images)
+    maps = method.encoder.maps(images).flatten(1)
+    features = method.encoder.dense(maps)
+    wanted = {"features": features, "projections": method.projection_head(features), "maps": maps}[reads]
+    assert read.shape == (3, width) and torch.equal(read, wanted)
+    assert torch.equal(method.predict(images), method.classifier(read).argmax(1))
+    method.pretext_loss = lambda features, context: sum(view.sum() * 0 for view in features)  # type: ignore[method-assign]
+    method.setup_data(data())
+    method._trainer = type("Trainer", (), {"num_training_batches": 1, "global_step": 0, "optimizers": []})()
+    batch = Batch(method.data.images[:24], method.data.images[:8], method.data.labels[:8], torch.arange(24))
+    method.training_step(batch, 0).backward()
+    moved = {part: _reached(getattr(method, part)) for part in ("encoder", "projection_head", "classifier")}
+    assert moved == {"encoder": joint, "projection_head": joint and reads == "projections", "classifier": True}
+    assert _reached(method.encoder.dense) == (joint and reads != "maps")
+
+
+def _reached(part: torch.nn.Module) -> bool:
+    return any(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in part.parameters())
+
+
+def test_maps_are_refused_of_an_encoder_without_them() -> None:
+    flat = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(32 * 32, 8))
+    with pytest.raises(CourseError, match=r"no maps.*'features'"):
+        make_method("proposed_model", image_size=32, encoder=flat, classifier_reads="maps")
+
+
+def test_metrics_are_taken_where_they_are_asked_for_and_nothing_else_changes() -> None:
+    notes = {}
+    for on in ("features", "projections"):
+        method = make_method("proposed_model", "published", image_size=32, metrics_on=on)
+        method.setup_data(data())
+        method._trainer = type("Trainer", (), {"num_training_batches": 1, "global_step": 0, "optimizers": []})()
+        batch = Batch(method.data.images[:24], method.data.images[:8], method.data.labels[:8], torch.arange(24))
+        method.training_step(batch, 0)
+        notes[on] = {name: float(value[0]) for name, value in method._sums.items()}
+        views = method.pretext_views(batch, step_generator(0, 0)).views
+        encoded = [method.encoder(view) for view in views]
+        h1, h2 = encoded if on == "features" else project(method.projection_head, encoded)
+        assert notes[on]["c_acc"] == pytest.approx(contrastive_accuracy(h1, h2), abs=0.05)
+        assert notes[on]["r_acc_reference"] == pytest.approx(reference_correlation_accuracy(h1, h2), abs=0.05)
+    for name in ("c_loss", "p_loss", "p_acc"):
+        assert notes["features"][name] == notes["projections"][name]
+    assert notes["features"]["r_acc"] != notes["projections"]["r_acc"]
+
+
+def test_the_widths_of_the_dense_layers_are_among_the_settings_the_study_leaves_open() -> None:
+    row = "widths of the encoder's dense layers"
+    shown = {
+        name: make_method(name, "published", image_size=32).settings_table().loc[row]
+        for name in ("proposed_model", "simclr", "masked_encoder")
+    }
+    assert shown["proposed_model"]["paper says"] == "three, widths not given"
+    assert [shown[name]["we chose"] for name in shown] == ["256-128-64", "128", "none"]

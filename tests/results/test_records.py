@@ -155,7 +155,7 @@ def test_table2_sets_ours_beside_the_published_figures() -> None:
     assert list(table.index) == ["Barlow Twins", "NNCLR", "SimCLR", "Proposed model", "Supervised"]
     assert table.loc["SimCLR", ("val_p_acc", "published")] == 54.87
     assert table.loc["SimCLR", ("val_p_acc", "ours")] == pytest.approx(56)
-    assert list(table["ours", "seeds"]) == [0, 0, 2, 1, 1]
+    assert list(table["ours", "seeds"]) == [0, 0, 2, 1, 1] and set(table["ours", "fitted"]) == {"-"}  # they do not tell
     assert table.loc["NNCLR"].drop(("ours", "seeds")).isna().sum() == 4  # no published-protocol record of it
     assert pd.isna(table.loc["Supervised", ("c_acc", "published")])
     assert list(records.table2(runs, protocol="fair")["ours", "seeds"]) == [0, 1, 0, 0]
@@ -169,7 +169,7 @@ def test_synthetic_results_never_stand_beside_the_published() -> None:
     data = {"name": "phantoms", "fingerprint": "p", "synthetic": True, "counts": {"labelled": 12}}
     table = records.table2([make_record(data=data)])
     assert table.attrs["synthetic"] and list(table.index) == ["SimCLR"]
-    assert {who for _, who in table.columns} == {"ours (synthetic)", "seeds"}
+    assert {who for _, who in table.columns} == {"ours (synthetic)", "seeds", "fitted"}
     with pytest.raises(CourseError, match="differ in data"):
         records.table2([make_record(), make_record("nnclr", data=data)])
 

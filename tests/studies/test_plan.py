@@ -28,7 +28,8 @@ def written(folder: Path, text: str) -> Path:
         ("fair", len(METHODS), 30),
         ("few_labels", len(METHODS), 30),
         ("phantoms", len(METHODS), 100),
-        ("readings", 8, 100),
+        ("readings", 11, 100),
+        ("one_per_group", 6, 30),
     ],
 )
 def test_committed_studies_are_read(name: str, rows: int, epochs: int) -> None:

@@ -74,7 +74,7 @@ def test_a_classifier_at_chance_is_told(study: Study, records: Path) -> None:
         history = json.loads(path.read_text(encoding="utf-8"))["history"]
         changed(path, history=[*history[:-1], history[-1] | {"p_loss": loss}])
     table = study_tables(study, records.parent).trainings
-    assert list(table["classifier"])[1:] == ["at chance", "fitted"]
+    assert list(table["fitted"])[1:] == ["no", "yes"]
 
 
 def test_records_of_different_images_are_not_mixed(study: Study, records: Path) -> None:
@@ -88,6 +88,7 @@ def test_records_may_lie_elsewhere_and_files_are_written(study: Study, records: 
     written = write_tables(tables, tmp_path / "t.csv", tmp_path / "t.md", tmp_path / "figures")
     assert [path.name for path in written] == [
         "t.csv",
+        "t_distances.csv",
         "t.md",
         "table2_as_published_accuracy.png",
         "table2_grouped_accuracy.png",

@@ -20,7 +20,7 @@ from brainssl_utils.data.splits.split import Split
 from brainssl_utils.encoders import make_encoder
 from brainssl_utils.errors import CourseError
 from brainssl_utils.methods import METHODS, make_method
-from brainssl_utils.methods.base import Method
+from brainssl_utils.methods.base import LATER, Method
 from brainssl_utils.results import records
 from brainssl_utils.settings import PROFILES, get_profile
 from brainssl_utils.training import training
@@ -259,3 +259,38 @@ def test_what_does_not_fit_is_refused_before_training(phantoms: Corpus, split: S
         train(simclr(n_classes=3), phantoms, split)
     with pytest.raises(CourseError, match="no parameter lables"):
         fit(simclr(), phantoms, split, get_profile("smoke"), lables=split.train)
+
+
+PUBLISHED = {
+    "barlow_twins": "82394b642a9b7ba9",
+    "masked_encoder": "be9d65aaa2312330",
+    "nnclr": "487a0af61f9accd8",
+    "proposed_model": "27d20cf37740174a",
+    "simclr": "495519758fc3b1e2",
+    "supervised": "7478457dbcfa2441",
+    "twin_network": "53120377b80d9ca1",
+}
+"""Digests of what a key takes from each method as published: trainings of hours lie under such keys."""
+
+
+@pytest.mark.parametrize("name", sorted(PUBLISHED))
+def test_new_settings_leave_the_keys_of_published_trainings_alone(name: str) -> None:
+    method = make_method(name, "published")
+    assert validity.digest(method.deciding) == PUBLISHED[name]
+    assert set(method.config) - set(method.deciding) <= set(LATER) and "one_per_group" in method.config
+
+
+def test_younger_settings_are_in_the_key_where_they_change_something(phantoms: Corpus, split: Split) -> None:
+    def key(**changes: Any) -> str:
+        return Training(simclr(**changes), phantoms, split, TINY, 0, split.train).key
+
+    plain = key()
+    assert plain == key(classifier_reads="features", metrics_on="features", one_per_group=False)
+    changes = [{"classifier_reads": "projections"}, {"metrics_on": "projections"}, {"one_per_group": True}]
+    assert len({plain, *(key(**change) for change in changes)}) == 4
+
+
+def test_records_without_the_younger_settings_are_rebuilt(phantoms: Corpus, split: Split, tmp_path: Path) -> None:
+    run = train(simclr(), phantoms, split, tmp_path)
+    old = run.record | {"config": run.method.deciding}
+    assert load_run(tmp_path, old).method.config == run.method.config

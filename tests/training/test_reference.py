@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from brainssl_utils import grouped_split
 from brainssl_utils.data.corpus import Corpus
@@ -14,8 +15,9 @@ from brainssl_utils.errors import CourseError
 from brainssl_utils.evaluation.features import encode
 from brainssl_utils.evaluation.protocol import evaluate
 from brainssl_utils.methods import make_method
+from brainssl_utils.results.records import read_record
 from brainssl_utils.settings import PROFILES
-from brainssl_utils.training.reference import reference, ship
+from brainssl_utils.training.reference import load_shipped, reference, ship
 from brainssl_utils.training.run import Run
 from brainssl_utils.training.trainer import fit
 
@@ -52,3 +54,15 @@ def test_what_is_not_shipped_is_said(run: Run, tmp_path: Path) -> None:
         reference("simclr", "archives", folder=tmp_path)
     with pytest.raises(CourseError, match="no record of nnclr"):
         reference("nnclr", "phantoms", folder=tmp_path)
+
+
+def test_a_classifier_that_reads_projections_is_shipped_with_the_head_it_reads(
+    phantoms: Corpus, tmp_path: Path
+) -> None:
+    short = dataclasses.replace(PROFILES["smoke"], epochs=1)
+    method = make_method("proposed_model", "published", image_size=32, classifier_reads="projections")
+    run = fit(method, phantoms, grouped_split(phantoms), short, progress=False, probes=())
+    again = load_shipped(tmp_path / "phantoms", read_record(ship(run, tmp_path / "phantoms")))
+    images = torch.tensor(phantoms.resized(32)[:20])
+    shares = [each.method.probabilities(images).numpy() for each in (run, again)]
+    np.testing.assert_allclose(*shares, rtol=0.02, atol=0.02)
