@@ -91,7 +91,7 @@ def study_tables(study: Study, out: str | Path, records: str | Path | None = Non
     Raises:
         CourseError: there are no records, or those of this study's trainings are of more than one corpus.
     """
-    found = _by_recipe(study, read_records(records or out))
+    found = by_recipe(study, read_records(records or out))
     used = [record for several in found for record in several]
     names = {record["data"]["fingerprint"]: record["data"]["name"] for record in used}
     if len(names) > 1:
@@ -104,7 +104,7 @@ def study_tables(study: Study, out: str | Path, records: str | Path | None = Non
     return Tables(study, _trainings(study, found, synthetic or not used), readings, synthetic)
 
 
-def _by_recipe(study: Study, records: Sequence[Record]) -> list[list[Record]]:
+def by_recipe(study: Study, records: Sequence[Record]) -> list[list[Record]]:
     """The records of each recipe. Sizes are told by the profile's name; settings must be those of the file."""
     return [
         [record for record in records if record["seed"] in study.seeds and _is_of(record, recipe)]
@@ -216,14 +216,18 @@ def _of_reading(made: pd.DataFrame, study: Study, reading: Reading) -> pd.Series
     """Which rows one [[reading]] of the file has made."""
     wanted = set()
     for subject in study.subjects:
-        names = (
-            (subject.method, subject.tag, subject.protocol) if isinstance(subject, Recipe) else (subject.name, "", "")
-        )
+        names = _names(subject)
         for kind in reading.kinds_for(subject):
             settings = settings_digest(tuning_for(subject, kind, reading))
             wanted.add((*names, subject.split, subject.profile.name, kind, settings))
     columns = ["method", "tag", "protocol", "split", "profile", "kind", "settings"]
-    return made[columns].apply(tuple, axis=1).isin(wanted) if len(made) else made["key"] == ""
+    if made.empty:
+        return made["key"] == ""
+    dealt = [
+        draw < reading.draws_of(labels, seed, study.seeds)
+        for labels, seed, draw in zip(made["labels"], made["seed"], made["draw"])
+    ]
+    return made[columns].apply(tuple, axis=1).isin(wanted) & pd.Series(dealt, index=made.index)
 
 
 def few_labels(readings: pd.DataFrame) -> pd.DataFrame:
