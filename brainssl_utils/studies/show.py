@@ -62,7 +62,7 @@ class Tables:
         """Titles and tables as a person reads them."""
         note = " (synthetic images)" if self.synthetic else ""
         seeds = "mean over seeds [95 % t interval]"
-        yield f"{self.study.title}{note}: in %, {seeds}; minutes of one training", _printed_trainings(self.trainings)
+        yield f"{self.study.title}{note}: in %, {seeds}; minutes of one training", printed_trainings(self.trainings)
         if len(self.readings):
             over = "over seeds, of each seed its mean over draws; over draws where there is one seed"
             yield f"Few labels{note}: test accuracy in %, mean [95 % t interval] {over}", few_labels(self.readings)
@@ -75,7 +75,7 @@ class Tables:
         parts = []
         for title, table in self.printed():
             parts.append(
-                f"**{title}**\n\n{_markdown(table)}" if markdown else f"{title}\n{table.to_string(index=False)}"
+                f"**{title}**\n\n{as_markdown(table)}" if markdown else f"{title}\n{table.to_string(index=False)}"
             )
         return "\n\n".join(parts)
 
@@ -168,7 +168,8 @@ def _fitted(records: Sequence[Record]) -> str:
     return f"fitted in {fitted} of {len(records)}"
 
 
-def _printed_trainings(table: pd.DataFrame) -> pd.DataFrame:
+def printed_trainings(table: pd.DataFrame) -> pd.DataFrame:
+    """`Tables.trainings` as a person reads it: text in every cell, shares in %."""
     shown = table[["method", "tag", "protocol", "split"]].fillna("")
     known = table["seeds"].notna()
     shown["seeds"] = [f"{a:.0f} of {b:.0f}" if ok else "" for a, b, ok in zip(table["seeds"], table["planned"], known)]
@@ -305,6 +306,7 @@ def _write_figures(tables: Tables, folder: Path) -> list[Path]:
     return paths
 
 
-def _markdown(table: pd.DataFrame) -> str:
+def as_markdown(table: pd.DataFrame) -> str:
+    """A table of text as Markdown."""
     rows = [list(table.columns), ["---"] * len(table.columns), *table.to_numpy().tolist()]
     return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)
