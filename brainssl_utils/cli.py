@@ -201,9 +201,7 @@ def study_run(
     from brainssl_utils.studies.plan import read_study
     from brainssl_utils.studies.run import run_study
 
-    if seeds is not None and not all(part.strip().isdigit() for part in seeds.split(",")):
-        raise CourseError(f"--seeds {seeds}: expected whole numbers with commas between them, such as 0,1.")
-    chosen = None if seeds is None else [int(part) for part in seeds.split(",")]
+    chosen = None if seeds is None else _seeds("--seeds", seeds)
     study = read_study(file)
     try:
         failures = run_study(study, data, out, workers, scheduler, chosen, typer.echo)
@@ -221,7 +219,9 @@ def study_run(
 @study_app.command("show")
 def study_show(
     file: StudyFile,
-    out: Annotated[Path, typer.Option(help="The study's folder.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The study's folder; by default what travels with the course.")
+    ] = None,
     records: Annotated[Path | None, typer.Option(help="Folder of records to read instead of the one in --out.")] = None,
     csv: Annotated[Path | None, typer.Option(help="Also write the tables' numbers to this file.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Also write the tables to this file, as Markdown.")] = None,
@@ -229,12 +229,40 @@ def study_show(
 ) -> None:
     """Print the tables of what is done so far."""
     from brainssl_utils.studies.plan import read_study
+    from brainssl_utils.studies.ship import kept
     from brainssl_utils.studies.show import study_tables, write_tables
 
-    tables = study_tables(read_study(file), out, records)
+    study = read_study(file)
+    tables = study_tables(study, out or kept(study), records)
     typer.echo(tables.text())
     for path in write_tables(tables, csv, markdown, figures):
         typer.echo(f"written: {path}")
+
+
+@study_app.command("ship")
+def study_ship(
+    file: StudyFile,
+    out: Annotated[Path, typer.Option(help="The study's folder.")],
+    to: Annotated[
+        Path | None, typer.Option(help="Where to; by default results/reference, archives or phantoms.")
+    ] = None,
+    encoders: Annotated[str, typer.Option(help="Seeds whose trained encoders go along: 0,1; or none.")] = "0",
+) -> None:
+    """Copy finished trainings to where they travel with the course: records, readings, encoders."""
+    from brainssl_utils.studies.plan import read_study
+    from brainssl_utils.studies.ship import ship_study
+
+    chosen = [] if encoders == "none" else _seeds("--encoders", encoders)
+    written = ship_study(read_study(file), out, to, chosen, typer.echo)
+    typer.echo(
+        f"{len(written)} files written, the first of them {written[0]}" if written else "nothing is finished yet"
+    )
+
+
+def _seeds(option: str, text: str) -> list[int]:
+    if not all(part.strip().isdigit() for part in text.split(",")):
+        raise CourseError(f"{option} {text}: expected whole numbers with commas between them, such as 0,1.")
+    return [int(part) for part in text.split(",")]
 
 
 @app.command()

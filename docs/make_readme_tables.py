@@ -13,7 +13,11 @@ from brainssl_utils.files import atomic_path
 from brainssl_utils.methods import METHODS, method_title
 from brainssl_utils.results import records
 from brainssl_utils.results.published import PUBLISHED
+from brainssl_utils.studies.plan import read_study
+from brainssl_utils.studies.show import as_markdown, printed_trainings, study_tables
 
+STUDY = Path(__file__).parents[1] / "studies" / "table2.toml"
+COLUMNS = ("c_acc", "p_acc", "r_acc", "val_p_acc")
 START, END = "<!-- {name}: made by `python docs/make_readme_tables.py` -->", "<!-- end of {name} -->"
 
 
@@ -44,6 +48,29 @@ def results_table(made: Sequence[dict[str, Any]]) -> str:
         cells.append(records.select(made, name, "fair", "grouped")[0]["evaluations"]["linear"])
         lines.append(f"| {title} | {published} | {' | '.join(map(_share, cells))} |")
     return "\n".join(lines)
+
+
+def study_table(results: Path, study: str | Path = STUDY) -> str:
+    """Return the study at full length as a Markdown table in %, from the records that travel with the course.
+
+    Each method's published figures stand before ours on both splits: means over the seeds that are in, with 95 % t
+    intervals where these are two or more. Rows of which no training is recorded are counted below it.
+
+    Args:
+        results: the folder that holds `archives`.
+        study: the study's file.
+    """
+    read = read_study(study)
+    place = results / read.data
+    if not (place / "records").is_dir():
+        return f"None of its {len(read.recipes) * len(read.seeds)} trainings is recorded here so far."
+    made = study_tables(read, place).trainings
+    known = made[made["seeds"] != 0]  # NaN in the published rows
+    shown = printed_trainings(known)
+    shown["split"] = [split or "published" for split in shown["split"]]
+    table = as_markdown(shown[["method", "split", "seeds", *COLUMNS, "linear probe", "fitted"]])
+    done, planned = int(made["seeds"].sum()), int(made["planned"].sum())
+    return f"{table}\n\nTrainings recorded: {done} of {planned}."
 
 
 def full_length_table(made: Sequence[dict[str, Any]], short: Sequence[dict[str, Any]]) -> str:
@@ -115,9 +142,13 @@ def with_results(text: str, tables: Mapping[str, str]) -> str:
 
 
 def tables(results: str | Path) -> dict[str, str]:
-    """Return the README's tables by name, from the folder that holds the records of `quick` and `paper`."""
+    """Return the README's tables by name, from the folder that holds the records of `quick`, `paper` and `archives`."""
     read = {profile: records.read_records(Path(results) / profile) for profile in ("quick", "paper")}
-    return {"results": results_table(read["quick"]), "full length": full_length_table(read["paper"], read["quick"])}
+    return {
+        "study": study_table(Path(results)),
+        "results": results_table(read["quick"]),
+        "full length": full_length_table(read["paper"], read["quick"]),
+    }
 
 
 def main() -> None:

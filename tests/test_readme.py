@@ -6,6 +6,7 @@ import dataclasses
 import re
 import runpy
 import shlex
+import shutil
 from pathlib import Path
 
 import make_readme_tables as readme
@@ -43,6 +44,29 @@ def test_readme_shows_a_changed_figure_as_a_difference() -> None:
             TEXT, {"full length": readme.full_length_table(made, records.read_records(RESULTS / "quick"))}
         )
         != TEXT
+    )
+
+
+def test_the_studys_table_is_made_of_the_seeds_there_are(tmp_path: Path) -> None:
+    assert readme.study_table(tmp_path) == "None of its 30 trainings is recorded here so far."
+    folder = tmp_path / "archives" / "records"
+    folder.mkdir(parents=True)
+    for path in (RESULTS / "paper").glob("proposed_model-published-*-seed0.json"):
+        shutil.copy(path, folder)
+    table = readme.study_table(tmp_path)
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line.startswith("|")
+    ]
+    mine = [row for row in rows if row[0] == "Proposed model"]
+    assert [row[1:4] for row in mine] == [
+        ["published", "", "99.35"], ["as published", "1 of 3", "75.4"], ["grouped", "1 of 3", "77.1"]
+    ]  # fmt: skip
+    assert mine[1][-1] == "fitted" and not any("[" in cell for cell in mine[1])
+    assert "SimCLR" in table and table.endswith("Trainings recorded: 2 of 30.")
+    one = min(folder.glob("*.json"))
+    one.write_text(re.sub(r'"p_acc": 0\.\d+', '"p_acc": 0.5', one.read_text(encoding="utf-8")), encoding="utf-8")
+    assert readme.with_results(TEXT, {"study": readme.study_table(tmp_path)}) != readme.with_results(
+        TEXT, {"study": table}
     )
 
 

@@ -75,7 +75,11 @@ def run_study(
     out = check_writable(out).resolve()
     with only_one_run(out, out / "records", out / "checkpoints", out / "readings"):
         source = _source(study, data, say)
-        jobs = [Job(subject, seed, study.readings, source, out) for seed in chosen for subject in study.subjects]
+        jobs = [
+            Job(subject, seed, study.seeds, study.readings, source, out)
+            for seed in chosen
+            for subject in study.subjects
+        ]
         todos = [look(job) for job in jobs]
         left = [todo for todo in todos if not todo.finished]
         log = _Log(todos, say)

@@ -65,7 +65,7 @@ class Tables:
         """Titles and tables as a person reads them."""
         note = " (synthetic images)" if self.synthetic else ""
         seeds = "mean over seeds [95 % t interval]"
-        yield f"{self.study.title}{note}: in %, {seeds}; minutes of one training", _printed_trainings(self.trainings)
+        yield f"{self.study.title}{note}: in %, {seeds}; minutes of one training", printed_trainings(self.trainings)
         if len(self.distances):
             yield BESIDE, distances.printed(self.distances)
         if len(self.readings):
@@ -80,7 +80,7 @@ class Tables:
         parts = []
         for title, table in self.printed():
             parts.append(
-                f"**{title}**\n\n{_markdown(table)}" if markdown else f"{title}\n{table.to_string(index=False)}"
+                f"**{title}**\n\n{as_markdown(table)}" if markdown else f"{title}\n{table.to_string(index=False)}"
             )
         return "\n\n".join(parts)
 
@@ -96,7 +96,7 @@ def study_tables(study: Study, out: str | Path, records: str | Path | None = Non
     Raises:
         CourseError: there are no records, or those of this study's trainings are of more than one corpus.
     """
-    found = _by_recipe(study, read_records(records or out))
+    found = by_recipe(study, read_records(records or out))
     used = [record for several in found for record in several]
     names = {record["data"]["fingerprint"]: record["data"]["name"] for record in used}
     if len(names) > 1:
@@ -129,10 +129,10 @@ def shipped_distances(name: str = "readings", folder: str | Path | None = None) 
     shipped = read_records(place) if any(place.rglob("*.json")) else []
     # Synthetic images never stand beside the published figures.
     real = [record for record in shipped if not record["data"].get("synthetic")]
-    return distances.printed(distances.distances(study, _by_recipe(study, real)))
+    return distances.printed(distances.distances(study, by_recipe(study, real)))
 
 
-def _by_recipe(study: Study, records: Sequence[Record]) -> list[list[Record]]:
+def by_recipe(study: Study, records: Sequence[Record]) -> list[list[Record]]:
     """The records of each recipe. Sizes are told by the profile's name; settings must be those of the file."""
     return [
         [record for record in records if record["seed"] in study.seeds and _is_of(record, recipe)]
@@ -185,7 +185,8 @@ def _reach(record: Record, place: str) -> bool:
     return value is not None
 
 
-def _printed_trainings(table: pd.DataFrame) -> pd.DataFrame:
+def printed_trainings(table: pd.DataFrame) -> pd.DataFrame:
+    """`Tables.trainings` as a person reads it: text in every cell, shares in %."""
     shown = table[["method", "tag", "protocol", "split"]].fillna("")
     known = table["seeds"].notna()
     shown["seeds"] = [f"{a:.0f} of {b:.0f}" if ok else "" for a, b, ok in zip(table["seeds"], table["planned"], known)]
@@ -233,14 +234,18 @@ def _of_reading(made: pd.DataFrame, study: Study, reading: Reading) -> pd.Series
     """Which rows one [[reading]] of the file has made."""
     wanted = set()
     for subject in study.subjects:
-        names = (
-            (subject.method, subject.tag, subject.protocol) if isinstance(subject, Recipe) else (subject.name, "", "")
-        )
+        names = _names(subject)
         for kind in reading.kinds_for(subject):
             settings = settings_digest(tuning_for(subject, kind, reading))
             wanted.add((*names, subject.split, subject.profile.name, kind, settings))
     columns = ["method", "tag", "protocol", "split", "profile", "kind", "settings"]
-    return made[columns].apply(tuple, axis=1).isin(wanted) if len(made) else made["key"] == ""
+    if made.empty:
+        return made["key"] == ""
+    dealt = [
+        draw < reading.draws_of(labels, seed, study.seeds)
+        for labels, seed, draw in zip(made["labels"], made["seed"], made["draw"])
+    ]
+    return made[columns].apply(tuple, axis=1).isin(wanted) & pd.Series(dealt, index=made.index)
 
 
 def few_labels(readings: pd.DataFrame) -> pd.DataFrame:
@@ -319,6 +324,7 @@ def _write_figures(tables: Tables, folder: Path) -> list[Path]:
     return paths
 
 
-def _markdown(table: pd.DataFrame) -> str:
+def as_markdown(table: pd.DataFrame) -> str:
+    """A table of text as Markdown."""
     rows = [list(table.columns), ["---"] * len(table.columns), *table.to_numpy().tolist()]
     return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)

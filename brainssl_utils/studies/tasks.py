@@ -116,6 +116,7 @@ class Job:
     Attributes:
         subject: what is trained or read.
         seed: of split, weights and batches.
+        seeds: all those of the study, among which draws of labels are dealt out.
         readings: of the study; those that are not of `subject` are passed over.
         source: the images.
         out: the study's folder, an absolute path.
@@ -123,6 +124,7 @@ class Job:
 
     subject: Recipe | Baseline
     seed: int
+    seeds: tuple[int, ...]
     readings: tuple[Reading, ...]
     source: Source
     out: Path
@@ -171,7 +173,7 @@ class Job:
         """Numbers of labels, each with the number of the draw; all labels there are can be drawn in one way only."""
         there = len(self.split.train)
         few = [labels for labels in reading.labels if labels < there]
-        sizes = [(labels, draw) for labels in few for draw in range(reading.draws.get(labels, 1))]
+        sizes = [(labels, draw) for labels in few for draw in range(reading.draws_of(labels, self.seed, self.seeds))]
         return sizes if len(few) == len(reading.labels) else [*sizes, (there, 0)]
 
 

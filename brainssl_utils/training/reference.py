@@ -69,8 +69,8 @@ def load_shipped(place: str | Path, record: dict[str, Any]) -> Run:
     return Run(found, record, folder / f"{record['name']}.json")
 
 
-def ship(run: Run, folder: str | Path) -> Path:
-    """Write a run's record and, beside it, encoder and classifier as float16; return the record's path.
+def ship(run: Run, folder: str | Path, half: bool = True) -> Path:
+    """Write a run's record and, beside it, encoder and classifier as float16, or float32; return the record's path.
 
     Raises:
         CourseError: the folder cannot be written.
@@ -79,7 +79,7 @@ def ship(run: Run, folder: str | Path) -> Path:
 
     target = Path(folder) / "records" / f"{run.name}.json"
     weights = {
-        name: tensor.half().contiguous()
+        name: (tensor.half() if half else tensor).contiguous()
         for name, tensor in run.method.state_dict().items()
         if name.startswith(_parts(run.method))
     }

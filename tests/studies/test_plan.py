@@ -45,6 +45,13 @@ def test_few_labels_reads_the_very_trainings_of_fair() -> None:
     assert [baseline.name for baseline in few.baselines] == ["untrained", "from scratch", "pixels"]
 
 
+def test_draws_are_dealt_out_among_the_seeds() -> None:
+    (reading,) = read_study(STUDIES / "few_labels.toml").readings
+    dealt = {labels: [reading.draws_of(labels, seed, (0, 1, 2)) for seed in (0, 1, 2)] for labels in reading.labels}
+    assert dealt == {12: [7, 7, 6], 60: [4, 3, 3], 123: [4, 3, 3], 400: [4, 3, 3], 1235: [1, 1, 1]}
+    assert reading.draws_of(12, 5, (5,)) == 20
+
+
 def test_replaced_sizes_are_told_in_the_profiles_name(tmp_path: Path) -> None:
     text = f'profile = "quick"\n[sizes]\nepochs = 3\n{ROW}sizes = {{ batch_size = 64 }}\n{ROW}'
     first, second = read_study(written(tmp_path, text)).recipes

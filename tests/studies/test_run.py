@@ -39,7 +39,7 @@ split = "grouped"
 [[reading]]
 of = ["simclr", "from scratch"]
 labels = [5, 1000]
-draws = { 5 = 2 }
+draws = { 5 = 4 }
 kinds = ["linear", "fine_tune"]
 [reading.fine_tuning]
 steps = 2
@@ -91,7 +91,7 @@ def test_what_is_finished_is_not_done_again_and_one_seed_comes_after_the_other(s
     assert not failures and "[3/3]" in lines[-1]
     before = times(out)
     readings = pd.concat([pd.read_csv(path) for path in (out / "readings").glob("*.csv")])
-    # SimCLR by both kinds, and from scratch by fine-tuning alone: 5 labels twice, and all labels once.
+    # SimCLR by both kinds, from scratch by fine-tuning alone: 5 labels twice (half of the draws), and all labels once.
     assert len(readings) == 9 and sorted(readings["labels"].unique()) == [5, 9]
     assert readings[readings["labels"] == 9]["draw"].unique() == [0]
 
@@ -158,7 +158,7 @@ def test_a_training_that_was_stopped_goes_on_from_its_last_epoch(
 
 
 def test_a_worker_with_other_images_says_so(study: Study, tmp_path: Path) -> None:
-    outcome = do(Job(study.recipes[0], 0, (), Source("phantoms:60", 96, "0" * 64), tmp_path))
+    outcome = do(Job(study.recipes[0], 0, (0,), (), Source("phantoms:60", 96, "0" * 64), tmp_path))
     assert "are not those the study was started with" in outcome.error and "phantoms:60" in outcome.error
 
 

@@ -120,7 +120,7 @@ def test_readings_average_draws_within_a_seed_and_seeds_among_each_other(
     study: Study, records: Path, tmp_path: Path
 ) -> None:
     text = (ROOT / "studies" / "table2.toml").read_text(encoding="utf-8")
-    text += '[[reading]]\nof = ["all", "from scratch"]\nlabels = [12]\ndraws = { 12 = 2 }\nkinds = ["fine_tune"]\n'
+    text += '[[reading]]\nof = ["all", "from scratch"]\nlabels = [12]\ndraws = { 12 = 6 }\nkinds = ["fine_tune"]\n'
     (tmp_path / "study.toml").write_text(text, encoding="utf-8")
     read = read_study(tmp_path / "study.toml")
     made = readings(read, read.readings[0], records)
@@ -129,6 +129,8 @@ def test_readings_average_draws_within_a_seed_and_seeds_among_each_other(
         made.loc[[number]].to_csv(tmp_path / "readings" / f"{number}.csv", index=False)
     stale = made.head(1).assign(settings="other", key="other", accuracy=0.0)
     stale.to_csv(tmp_path / "readings" / "stale.csv", index=False)
+    beyond = made.head(1).assign(draw=2, key="beyond", accuracy=0.0)  # of a file that asked for more draws
+    beyond.to_csv(tmp_path / "readings" / "beyond.csv", index=False)
     tables = study_tables(read, tmp_path)
     assert list(tables.readings["method"]) == ["proposed_model"] * 4 + ["from scratch"] * 4
     table = few_labels(tables.readings)
