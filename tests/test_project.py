@@ -66,7 +66,8 @@ def test_constraints_pin_versions_that_pyproject_allows():
     pinned = {name: Version(str(specifier).removeprefix("==")) for name, specifier in pins.items()}
     assert str(pinned["torch"]) == "2.14.1" and str(pinned["torchvision"]) == "0.29.1"
     project = pyproject()
-    wanted = requirements([*project["dependencies"], *project["optional-dependencies"]["dev"]])
+    extras = [line for name in ("dev", "docs", "browser") for line in project["optional-dependencies"][name]]
+    wanted = requirements([*project["dependencies"], *extras])
     assert not [name for name, allowed in wanted.items() if pinned[name] not in allowed]
     assert not [name for name in pinned if re.match(r"nvidia|cuda|triton", name)]  # torch pins its own
 
