@@ -45,6 +45,7 @@ bibtex_bibfiles = ["references.bib"]
 bibtex_default_style = "unsrt"
 bibtex_reference_style = "author_year"
 
+add_module_names = False
 autodoc_default_options = {"members": True, "member-order": "bysource", "show-inheritance": True}
 autodoc_class_signature = "mixed"
 autodoc_inherit_docstrings = False  # Lightning's describe Lightning
@@ -65,6 +66,7 @@ html_theme_options = {
     "use_fullscreen_button": True,
     "show_navbar_depth": 1,
     "show_toc_level": 2,
+    "navbar_persistent": [],  # the search stands in the side bar
     "extra_footer": "Not for diagnosis. The default images are synthetic.",
 }
 # Where the project is published, pages lead to the notebooks in Binder and Colab; the workflow that publishes says where.

@@ -30,6 +30,10 @@ from brainssl_utils.results.published import PUBLISHED
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
+TITLES = {
+    "results": "Short runs beside the published figures",
+    "full length": "At full length",
+}  # of the README's tables
 MADE_BY_SPHINX = {"genindex.html", "search.html", "py-modindex.html"}
 
 
@@ -74,10 +78,10 @@ def results_page(reference: Path) -> str:
         "",
         "The study's Table 2 {cite:p}`firildak2024`, in %.",
         "",
-        _markdown(PUBLISHED.reset_index()),
+        _markdown(PUBLISHED.map("{:.2f}".format).reset_index()),
     ]
     for name, table in make_readme_tables.tables(reference).items():
-        lines += ["", f"## {name[0].upper()}{name[1:]}", "", table]
+        lines += ["", f"## {TITLES.get(name, name.capitalize())}", "", table]
     lines += ["", "Test accuracy in %, 95 % intervals in brackets.", "", "## All trainings", ""]
     lines += ["Shares with 95 % intervals: over the test images for one training, over seeds for a mean."]
     for folder in sorted(path for path in reference.iterdir() if path.is_dir()):
@@ -104,14 +108,11 @@ def write_reference(folder: Path, floors: Sequence[Sequence[str]]) -> None:
     (folder / "index.md").write_text("\n".join(lines), encoding="utf-8")
     for name in names:
         home = f"brainssl_utils.{name}"
-        page = [f"# {name}", "", "```{eval-rst}"]
+        page = [f"# {name}", ""]
         for module in [other for other in found if other == home or other.startswith(f"{home}.")]:
-            page += (
-                [f".. automodule:: {module}", ""]
-                if module == home
-                else [f".. rubric:: {module}", "", f".. automodule:: {module}", ""]
-            )
-        (folder / f"{name}.md").write_text("\n".join([*page, "```", ""]), encoding="utf-8")
+            heading = [] if module == home else [f"## {module.removeprefix('brainssl_utils.')}", ""]
+            page += [*heading, "```{eval-rst}", f".. automodule:: {module}", "```", ""]
+        (folder / f"{name}.md").write_text("\n".join(page), encoding="utf-8")
 
 
 def assemble(run: Path, source: Path, notebooks: Path, reference: Path) -> int:

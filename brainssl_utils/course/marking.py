@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Sequence
 from contextlib import suppress
@@ -76,10 +77,13 @@ def _executed(
     from nbclient import NotebookClient
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from nbconvert.preprocessors import ClearOutputPreprocessor
-    from papermill.parameterize import parameterize_notebook
 
     cleared, _ = ClearOutputPreprocessor().preprocess(notebook, {})  # answers that were stored count for nothing
-    filled = parameterize_notebook(cleared, parameters)
+    filled = copy.deepcopy(cleared)
+    after = next(place for place, cell in enumerate(filled.cells, 1) if "parameters" in cell.metadata.get("tags", []))
+    filled.cells.insert(
+        after, nbformat.v4.new_code_cell("\n".join(f"{name} = {parameters[name]!r}" for name in parameters))
+    )
     client = NotebookClient(
         filled,
         allow_errors=True,

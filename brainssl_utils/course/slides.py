@@ -42,9 +42,9 @@ def write_slides(run: str | Path, target: str | Path, notebooks_dir: str | Path 
         CourseError: the run holds no executed lesson, or `target` cannot be written.
     """
     lessons = read_course(find_notebooks(notebooks_dir))
-    copies = {lesson: Path(run) / "notebooks" / lesson.path.name for lesson in lessons}
     pages, figures = [], 0
-    for lesson, copy in copies.items():
+    for lesson in lessons:
+        copy = Path(run) / "notebooks" / lesson.path.name
         if copy.is_file():
             made = _pages(copy)
             pages += [f"<section><h1>{escape(lesson.title)}</h1></section>", *made]
