@@ -96,7 +96,8 @@ def test_every_exercise_is_followed_by_its_solution(notebook):
     assert len(exercises) >= 2
     assert solutions == [index + 1 for index in exercises]
     for index in solutions:
-        assert cells[index].cell_type == "code" and "hide-cell" in tags(cells[index])
+        assert cells[index].cell_type == "code" and "hide-cell" in tags(cells[index])  # folded on the site
+        assert cells[index].metadata.jupyter.source_hidden, "folded in JupyterLab"
         checkers = [set(re.findall(r"\bcheck_\w+", cells[i].source)) for i in (index - 1, index)]
         assert checkers[0] and checkers[0] == checkers[1], "exercise and solution call the same checker"
 
