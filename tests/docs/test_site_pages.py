@@ -89,7 +89,8 @@ def test_contrast_and_names_are_sufficient(browser, address, names, scheme):
     visit, troubles = Visit(browser, "desktop", scheme), []
     for name in names:
         page = visit.open(f"{address}/{name}")
-        found = axe.run(page, options={"runOnly": {"type": "rule", "values": RULES}}).response["violations"]
+        options = {"runOnly": {"type": "rule", "values": RULES}, "resultTypes": ["violations"]}
+        found = axe.run(page, context={"exclude": [["mjx-container"]]}, options=options).response["violations"]
         for violation in found:
             places = [node["html"][:110] for node in violation["nodes"]]
             troubles.append(f"{name}: {violation['id']} {len(places)} times: {places[0]}")
