@@ -5,22 +5,29 @@ NAME ?= course
 DATA ?= phantoms
 PROFILE ?= quick
 SEED ?= 0
+# cpu: PyTorch without NVIDIA's libraries, for Linux machines without a GPU; counts when .venv is made.
+TORCH ?=
 
-.PHONY: help course test bench trouble lab lint clean
+.PHONY: help course test bench trouble lab shell site browse lint clean
 help:
 	@echo "make course   run every notebook (DATA=$(DATA) PROFILE=$(PROFILE) SEED=$(SEED)) into runs/$(NAME)"
 	@echo "make test     lint, types and all tests"
 	@echo "make bench    measure training, loading, precision, waiting and start-up (DATA=$(DATA)); about 35 minutes, run it alone"
 	@echo "make trouble  kill, double and fill up runs, and compare what stands there afterwards; about ten minutes"
-	@echo "make lab      open the notebooks in JupyterLab"
+	@echo "make lab      open the course in JupyterLab"
+	@echo "make shell    a shell in which brainssl is at hand; exit leaves it"
+	@echo "make site     the course as a site in build/site/html, from the lessons as runs/$(NAME) executed them"
+	@echo "make browse   look at that site and at JupyterLab with a browser (Chromium), as tests"
 	@echo "make lint     ruff, notebook hygiene, types and the one direction of imports alone"
+	@echo "On Linux without a GPU: make lab TORCH=cpu takes a third of the disk"
 
-# torch and torchvision go in first and as a pair: resolved alone, torch can pick a build torchvision does not fit.
 .venv/.ready: pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) not found; install Python 3.11 or say make PYTHON=/path/to/python3"; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch torchvision
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(PYTHON) -m brainssl_utils.setup $(if $(TORCH),--torch $(TORCH))
+	touch $@
+
+.venv/.docs .venv/.browser: .venv/.%: .venv/.ready
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[$*]"
 	touch $@
 
 course: .venv/.ready
@@ -40,8 +47,20 @@ trouble: .venv/.ready
 	$(BIN)/python benchmarks/interruptions.py
 
 # Notebooks load torch first, too late for the package to say how its threads wait (brainssl_utils/compute/environment.py).
+# Jupyter refuses to run as root unless told; in a container root is often the only user.
 lab: .venv/.ready
-	test "$$BRAINSSL_WAIT" = active || export OMP_WAIT_POLICY="$${OMP_WAIT_POLICY:-PASSIVE}"; $(BIN)/jupyter lab notebooks
+	test "$$BRAINSSL_WAIT" = active || export OMP_WAIT_POLICY="$${OMP_WAIT_POLICY:-PASSIVE}"; \
+	if [ "$$(id -u)" = 0 ]; then root=--allow-root; fi; $(BIN)/jupyter lab $$root
+
+shell: .venv/.ready
+	@echo "brainssl is at hand in this shell; exit leaves it."
+	@VIRTUAL_ENV="$(CURDIR)/.venv" PATH="$(CURDIR)/.venv/bin:$$PATH" $${SHELL:-sh}
+
+site: .venv/.docs course
+	$(BIN)/python docs/make_site.py --run runs/$(NAME) --out build/site
+
+browse: .venv/.docs .venv/.browser
+	$(BIN)/python -m pytest tests/docs
 
 lint: .venv/.ready
 	$(BIN)/ruff check .
@@ -51,4 +70,4 @@ lint: .venv/.ready
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf .venv runs .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
+	rm -rf .venv runs build .pytest_cache .ruff_cache .mypy_cache .import_linter_cache

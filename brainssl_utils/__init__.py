@@ -13,7 +13,7 @@ from brainssl_utils.compute.environment import apply as _apply_environment
 
 _apply_environment()  # before anything loads torch, which reads it once
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 
 _HOMES = {
     "Corpus": "brainssl_utils.data.corpus",

@@ -324,12 +324,61 @@ def embed(
 def student(
     out: Annotated[Path, typer.Argument(help="Folder for the copy; nothing in it is overwritten.")],
     notebooks: Notebooks = None,
+    solutions: Annotated[bool, typer.Option("--solutions", help="Keep the solutions.")] = False,
 ) -> None:
     """Copy the notebooks without their solutions."""
     from brainssl_utils.course.student import write_student_copy
 
-    files = write_student_copy(out, notebooks)
-    typer.echo(f"{len(files)} notebooks without solutions: {out}")
+    files = write_student_copy(out, notebooks, solutions)
+    typer.echo(f"{len(files)} notebooks {'with' if solutions else 'without'} solutions: {out}")
+
+
+@app.command()
+def check(
+    notebooks: Annotated[list[Path], typer.Argument(metavar="NOTEBOOK...", help="What students handed in.")],
+    csv: Annotated[Path | None, typer.Option(help="Write the table to this file, for several notebooks.")] = None,
+    data: Data = "phantoms:240",
+    profile: Profile = "smoke",
+) -> None:
+    """Run the checkers of students' notebooks and print what they say. Runs their code as you."""
+    import tempfile
+
+    from brainssl_utils.course.marking import mark
+    from brainssl_utils.files import atomic_path
+
+    with tempfile.TemporaryDirectory(prefix="brainssl-check-", ignore_cleanup_errors=True) as place:
+        table = mark(notebooks, place, data, profile)
+    typer.echo(_text(table, index=False))
+    if csv is not None:
+        with atomic_path(csv) as temporary:
+            table.to_csv(temporary, index=False, lineterminator="\n")
+        typer.echo(f"written: {csv}")
+
+
+@app.command()
+def slides(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a course run.")],
+    out: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write, such as slides.html.")],
+) -> None:
+    """Write the figures of a course run as slides, one file for any browser."""
+    from brainssl_utils.course.slides import write_slides
+
+    typer.echo(f"{write_slides(run, out)} figures: {out}")
+
+
+@app.command()
+def doctor(
+    out: Annotated[Path, typer.Option(help="Folder where runs are to be written.")] = Path("."),
+    seconds: Annotated[float, typer.Option(min=0.1, max=60, help="How long the training on trial lasts.")] = 2.0,
+) -> None:
+    """Say whether the course can run here, and what to do where it cannot; exit code 1 if it cannot."""
+    from brainssl_utils.course import doctor as looks
+
+    findings = looks.examine(out, seconds)
+    for line in looks.lines(findings):
+        typer.echo(line)
+    if any(finding.state == looks.TROUBLE for finding in findings):
+        raise typer.Exit(1)
 
 
 def _show(title: str, table: pd.DataFrame, index: bool = True) -> None:

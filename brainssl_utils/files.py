@@ -38,6 +38,15 @@ _A_DAY = 24 * 3600  # seconds
 _TEMPORARY = re.compile(r"\..+\.brainssl-(?P<place>[0-9a-f]{6})-(?P<process>\d+)-[0-9a-f]{8}\.tmp")
 
 
+def shipped(name: str) -> Path:
+    """Path of a file or folder that the course reads beside its package, such as `notebooks`.
+
+    It lies in the root of a checkout; an installed wheel carries it inside the package.
+    """
+    inside = Path(__file__).parent / "shipped"
+    return (inside if inside.is_dir() else inside.parents[1]) / name
+
+
 def temporary_path(path: str | Path) -> Path:
     """A new name beside `path` to write under: hidden, and it tells which process writes (see `clear_leftovers`)."""
     path = Path(path)

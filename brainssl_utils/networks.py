@@ -65,7 +65,7 @@ class Encoder(nn.Module):
     features: nn.Sequential
 
     def maps(self, images: Tensor) -> Tensor:
-        """Return the last feature map, (B, *map_shape), of images (B, 1, S, S)."""
+        """Return the last feature map, `(B, *map_shape)`, of images (B, 1, S, S)."""
         return onednn.convolve(self.features, images)
 
     @property

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import statistics
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
 import pytest
 
+from brainssl_utils import __version__
 from brainssl_utils.course.notebook import first_problem
 from brainssl_utils.course.plan import Lesson, find_notebooks, read_course
 from brainssl_utils.course.run import run_course
@@ -76,7 +79,7 @@ def test_notebook_closes_with_what_to_take_along(notebook):
 
 
 def test_notebook_has_the_rhythm_of_a_lesson(notebook):
-    cells = code(notebook)
+    cells = [cell for cell in code(notebook) if "colab" not in tags(cell)]
     assert 2000 <= words(notebook) <= 4000
     assert 20 <= len(cells) <= 45
     assert statistics.median(map(lines, cells)) <= 12
@@ -93,13 +96,29 @@ def test_every_exercise_is_followed_by_its_solution(notebook):
     assert len(exercises) >= 2
     assert solutions == [index + 1 for index in exercises]
     for index in solutions:
-        assert cells[index].cell_type == "code" and "hide-cell" in tags(cells[index])
+        assert cells[index].cell_type == "code" and "hide-cell" in tags(cells[index])  # folded on the site
+        assert cells[index].metadata.jupyter.source_hidden, "folded in JupyterLab"
         checkers = [set(re.findall(r"\bcheck_\w+", cells[i].source)) for i in (index - 1, index)]
         assert checkers[0] and checkers[0] == checkers[1], "exercise and solution call the same checker"
 
 
+def test_every_notebook_has_the_same_hidden_cell_that_fetches_the_course_in_colab_alone(notebook, monkeypatch):
+    [cell] = [cell for cell in notebook.cells if "colab" in tags(cell)]
+    assert cell.source == next(c.source for c in nbformat.read(PATHS[0], as_version=4).cells if "colab" in tags(c))
+    assert "remove-cell" in tags(cell) and cell.metadata.jupyter.source_hidden
+    assert code(notebook).index(cell) == 1, "after the parameters, before anything is imported"
+    called = []
+    monkeypatch.setattr(subprocess, "run", lambda command, check: called.append(command))
+    exec(cell.source, {})
+    assert not called
+    monkeypatch.setitem(sys.modules, "google.colab", object())
+    exec(cell.source, {})
+    [command] = called
+    assert command[:3] == [sys.executable, "-m", "pip"] and command[-1] == f"brainssl-utils=={__version__}"
+
+
 def test_notebook_installs_nothing_and_names_no_machine(notebook):
-    source = "\n".join(cell.source for cell in code(notebook))
+    source = "\n".join(cell.source for cell in code(notebook) if "colab" not in tags(cell))
     assert not re.search(r"^\s*[!%]|\bpip3? install|\bget_ipython\b|\bsys\.exit\b", source, re.MULTILINE)
     assert not re.search(r"""["'](/(?!/)\w|~/|[A-Za-z]:\\)""", source), "an absolute path"
     for target in re.findall(r"savefig\(([^)]*)", source):

@@ -24,6 +24,7 @@ from rattler import MatchSpec
 ROOT = Path(__file__).parents[1]
 CONDA_NAMES = {"pytorch": "torch"}  # conda's name: PyPI's name
 HEAVY = "torch torchvision pytorch_lightning lightly sklearn faiss nilearn h5py matplotlib seaborn pandas"
+UV_LOCK = "made by: uv lock $(sed 's/^/-P /' constraints.txt)"
 # Requirements that no line of ours imports, and why they are there nevertheless.
 NOT_IMPORTED = {
     "jupyterlab": "`make lab` starts it",
@@ -66,9 +67,36 @@ def test_constraints_pin_versions_that_pyproject_allows():
     pinned = {name: Version(str(specifier).removeprefix("==")) for name, specifier in pins.items()}
     assert str(pinned["torch"]) == "2.14.1" and str(pinned["torchvision"]) == "0.29.1"
     project = pyproject()
-    wanted = requirements([*project["dependencies"], *project["optional-dependencies"]["dev"]])
+    extras = [line for name in ("dev", "docs", "browser") for line in project["optional-dependencies"][name]]
+    wanted = requirements([*project["dependencies"], *extras])
     assert not [name for name, allowed in wanted.items() if pinned[name] not in allowed]
     assert not [name for name in pinned if re.match(r"nvidia|cuda|triton", name)]  # torch pins its own
+
+
+def test_uv_and_pip_install_the_same_versions():
+    """uv.lock has more: what other systems and Pythons need, NVIDIA's libraries, the extra `medical`."""
+    packages = tomllib.loads((ROOT / "uv.lock").read_text(encoding="utf-8"))["package"]
+    locked: dict[str, set[str]] = {}
+    for package in packages:
+        locked.setdefault(package["name"], set()).add(package["version"])
+        assert package["source"].get("registry", "https://pypi.org/simple") == "https://pypi.org/simple"
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").split()
+    pins = {canonicalize_name(name): {number} for name, _, number in (line.partition("==") for line in lines)}
+    assert {name: locked.get(name) for name in pins} == pins, UV_LOCK
+    project = pyproject()
+    [own] = [package["metadata"] for package in packages if package["name"] == project["name"]]
+    asked = [*project["dependencies"], *(line for extra in project["optional-dependencies"].values() for line in extra)]
+    noted = [line["name"] + line.get("specifier", "") for line in own["requires-dist"]]
+    key = lambda line: (canonicalize_name(Requirement(line).name), str(Requirement(line).specifier))  # noqa: E731
+    assert sorted(map(key, noted)) == sorted((name, specifier) for name, specifier in map(key, map(plain, asked))), (
+        UV_LOCK
+    )
+
+
+def plain(line: str) -> str:
+    """A requirement without extras, as uv's list of what a project asks for names it."""
+    requirement = Requirement(line)
+    return f"{requirement.name}{requirement.specifier}"
 
 
 def imported_modules() -> set[str]:

@@ -178,7 +178,7 @@ def _execute(
             str(copy_at).replace("{", "{{").replace("}", "}}"),  # papermill formats the path with the parameters
             parameters=dict(parameters),
             kernel_name="python3",
-            kernel_manager_class=_own_kernel(),
+            kernel_manager_class=own_kernel(),
             progress_bar=False,
             cwd=str(cwd),
             coalesce_streams=True,
@@ -243,7 +243,7 @@ def _kernel_seconds(executed: nbformat.NotebookNode) -> float | None:
         return None
 
 
-def _own_kernel() -> type:
+def own_kernel() -> type:
     """A kernel manager that starts this interpreter, whatever kernels called python3 are installed on the machine.
 
     Where the installed libraries can, its messages are encrypted: on a shared machine the port is open to others.

@@ -12,6 +12,7 @@ from brainssl_utils.data.reading.archives import scan
 from brainssl_utils.data.reading.gather import gather
 from brainssl_utils.data.splits.draw import check_divisible
 from brainssl_utils.errors import CourseError
+from brainssl_utils.files import shipped
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,12 @@ class Lesson:
 
 
 def find_notebooks(folder: str | Path | None = None) -> Path:
-    """Return the folder that holds `course.toml`: `folder`, or the checkout's or the working folder's `notebooks`.
+    """Return the folder that holds `course.toml`: `folder`, or the course's own or the working folder's `notebooks`.
 
     Raises:
         CourseError: there is none.
     """
-    candidates = [Path(__file__).parents[2] / "notebooks", Path("notebooks")] if folder is None else [Path(folder)]
+    candidates = [shipped("notebooks"), Path("notebooks")] if folder is None else [Path(folder)]
     for candidate in candidates:
         if (candidate / "course.toml").is_file():
             return candidate.resolve()

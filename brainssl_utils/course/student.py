@@ -1,4 +1,4 @@
-"""The student's copy of the notebooks: without solutions and outputs."""
+"""Copies of the notebooks for a class: without outputs, and without solutions unless they are asked for."""
 
 from __future__ import annotations
 
@@ -14,8 +14,15 @@ from brainssl_utils.errors import CourseError
 from brainssl_utils.files import atomic_path, check_writable
 
 
-def write_student_copy(out: str | Path, notebooks_dir: str | Path | None = None) -> Sequence[Path]:
-    """Write every notebook of the course without its cells tagged `solution` to the folder `out`; return the files.
+def write_student_copy(
+    out: str | Path, notebooks_dir: str | Path | None = None, solutions: bool = False
+) -> Sequence[Path]:
+    """Write every notebook of the course to the folder `out`, without its cells tagged `solution`; return the files.
+
+    Args:
+        out: folder for the copies.
+        notebooks_dir: folder of the notebooks and `course.toml`; the course's own by default.
+        solutions: keep the solutions.
 
     Raises:
         CourseError: `out` holds one of them already (a student's work is never overwritten) or cannot be written.
@@ -26,7 +33,8 @@ def write_student_copy(out: str | Path, notebooks_dir: str | Path | None = None)
     files = [folder / lesson.path.name for lesson in lessons]
     if taken := [file.name for file in files if file.exists()]:
         raise CourseError(f"{folder} already holds {', '.join(taken)}. Choose an empty folder.")
-    steps = (TagRemovePreprocessor(remove_cell_tags={"solution"}), ClearOutputPreprocessor())
+    removed = set() if solutions else {"solution"}
+    steps = (TagRemovePreprocessor(remove_cell_tags=removed), ClearOutputPreprocessor())
     for file, notebook in zip(files, notebooks):
         for step in steps:
             notebook, _ = step.preprocess(notebook, {})

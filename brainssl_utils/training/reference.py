@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from brainssl_utils.errors import CourseError
-from brainssl_utils.files import atomic_path
+from brainssl_utils.files import atomic_path, shipped
 from brainssl_utils.methods.base import Method
 from brainssl_utils.methods.make import rebuild
 from brainssl_utils.results.records import read_records, select, write_record
 from brainssl_utils.training.run import Run
 
-FOLDER = Path(__file__).parents[2] / "results" / "reference"
+FOLDER = shipped("results/reference")
 PARTS = ("encoder.", "classifier.")
 
 
@@ -37,7 +37,7 @@ def reference(
         protocol: "fair" or "published".
         split: name of the split; the only one there is by default.
         seed: of the training.
-        folder: where shipped runs lie; the checkout's `results/reference` by default.
+        folder: where shipped runs lie; the course's own `results/reference` by default.
 
     Raises:
         CourseError: no such run is shipped (the message lists those that are), or its file is missing or damaged.
