@@ -15,7 +15,7 @@ import pandas as pd
 from brainssl_utils.errors import CourseError
 from brainssl_utils.files import atomic_path
 from brainssl_utils.intervals import t_interval
-from brainssl_utils.methods import method_title
+from brainssl_utils.methods import make_method, method_title
 from brainssl_utils.methods.base import LATER, plain
 from brainssl_utils.results.published import PUBLISHED
 from brainssl_utils.results.records import read_records, summarise
@@ -134,17 +134,24 @@ def shipped_distances(name: str = "readings", folder: str | Path | None = None) 
 
 def by_recipe(study: Study, records: Sequence[Record]) -> list[list[Record]]:
     """The records of each recipe. Sizes are told by the profile's name; settings must be those of the file."""
+    settings = [_settings(recipe) for recipe in study.recipes]
     return [
-        [record for record in records if record["seed"] in study.seeds and _is_of(record, recipe)]
-        for recipe in study.recipes
+        [record for record in records if record["seed"] in study.seeds and _is_of(record, recipe, wanted)]
+        for recipe, wanted in zip(study.recipes, settings)
     ]
 
 
-def _is_of(record: Record, recipe: Recipe) -> bool:
+def _settings(recipe: Recipe) -> Record:
+    """What a record of this recipe has as its method's settings; the number of classes is the images'."""
+    made = make_method(recipe.method, recipe.protocol, recipe.profile.image_size, **recipe.changes)
+    return {name: value for name, value in plain(made.config).items() if name != "n_classes"}
+
+
+def _is_of(record: Record, recipe: Recipe, settings: Record) -> bool:
+    """Whether a record is of this recipe: by its names and its settings, which may have been others in an earlier version."""
     named = (record["method"], record["protocol"], record["split"], record.get("tag") or "", record["profile"])
-    changes = {name: record["config"].get(name, LATER.get(name)) for name in recipe.changes}
     wanted = (recipe.method, recipe.protocol, recipe.split, recipe.tag, recipe.profile.name)
-    return named == wanted and changes == plain(dict(recipe.changes))
+    return named == wanted and settings == {name: record["config"].get(name, LATER.get(name)) for name in settings}
 
 
 def _trainings(study: Study, found: Sequence[Sequence[Record]], bare: bool) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from tiny import full_length_records
 
 from brainssl_utils.errors import CourseError
 from brainssl_utils.studies.plan import Reading, Study, read_study
@@ -30,8 +31,7 @@ def study() -> Study:
 def records(tmp_path: Path) -> Path:
     folder = tmp_path / "records"
     folder.mkdir()
-    for path in FULL.glob("proposed_model-published-*-seed0.json"):
-        shutil.copy(path, folder)
+    full_length_records(folder)
     return folder
 
 
@@ -53,6 +53,11 @@ def test_published_figures_stand_before_the_rows_they_belong_to(study: Study, re
     assert "99.35" in text and "72.40" in text and "1 of 3" in text and "fitted" in text
     assert text.splitlines()[0].startswith("The study's Table 2: in %")
     assert "| Proposed model | the study's figures |" in tables.text(markdown=True)
+
+
+def test_a_record_of_another_model_under_the_same_name_is_not_taken(study: Study, records: Path) -> None:
+    shutil.copy(min(FULL.glob("proposed_model-published-*-seed0.json")), records)  # from before its dense layers
+    assert study_tables(study, records.parent).trainings["seeds"].sum() == 1
 
 
 def test_synthetic_results_never_stand_beside_published_ones(study: Study, records: Path) -> None:
