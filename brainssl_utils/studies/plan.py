@@ -25,7 +25,9 @@ BASELINES = {"untrained": tuple(PROBES), "from scratch": (FINE_TUNE,), "pixels":
 MOST_DRAWS = 1000
 _TRAINING = ("method", "methods", "protocol", "split", "splits", "tag", "changes", "sizes")
 _READING = ("of", "labels", "draws", "kinds", "fine_tuning")
-_STUDY = ("title", "data", "profile", "sizes", "seeds", "training", "reading")
+_COMPARISON = ("against", "splits", "answers")
+_STUDY = ("title", "data", "profile", "sizes", "seeds", "training", "reading", "comparison")
+TEST = "test"
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,21 @@ class Reading:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """Trainings that are compared by pairs, on the images that they were all tested on.
+
+    Attributes:
+        against: title of the training that the others are set against.
+        splits: names of the splits whose trainings take part; all of them test the same images.
+        answers: whose: "test" for each method's own classifier, or a probe.
+    """
+
+    against: str
+    splits: tuple[str, ...]
+    answers: str
+
+
+@dataclass(frozen=True)
 class Study:
     """A study as its file has it.
 
@@ -110,6 +127,7 @@ class Study:
         recipes: its trainings, each for every seed.
         baselines: what its readings set them against.
         readings: with few labels.
+        comparisons: of its trainings by pairs.
     """
 
     path: Path
@@ -119,6 +137,7 @@ class Study:
     recipes: tuple[Recipe, ...]
     baselines: tuple[Baseline, ...]
     readings: tuple[Reading, ...]
+    comparisons: tuple[Comparison, ...] = ()
 
     @property
     def subjects(self) -> tuple[Recipe | Baseline, ...]:
@@ -156,11 +175,15 @@ def read_study(path: str | Path) -> Study:
         for number, table in enumerate(_tables(content, "reading"), 1):
             with _told_of(f"reading {number}"):
                 readings.append(_reading(table, recipes))
+        comparisons = []
+        for number, table in enumerate(_tables(content, "comparison"), 1):
+            with _told_of(f"comparison {number}"):
+                comparisons.append(_comparison(table, recipes))
         title, data = _entry(content, "title", str, path.stem), _entry(content, "data", str, "archives")
     splits = dict.fromkeys(recipe.split for recipe in recipes)
     named = [name for name in BASELINES if any(name in reading.of for reading in readings)]
     baselines = tuple(Baseline(name, split, profile) for name, split in product(named, splits))
-    return Study(path, title, data, seeds, tuple(recipes), baselines, tuple(readings))
+    return Study(path, title, data, seeds, tuple(recipes), baselines, tuple(readings), tuple(comparisons))
 
 
 def _recipes(table: dict[str, Any], profile: Profile) -> Iterator[Recipe]:
@@ -219,6 +242,18 @@ def _reading(table: dict[str, Any], recipes: Sequence[Recipe]) -> Reading:
         widths = {"widths": tuple(settings["widths"])} if isinstance(settings.get("widths"), list) else {}
         fine_tuning = FineTuning(**{**settings, **widths})
     return Reading(of, labels, draws, kinds, fine_tuning)
+
+
+def _comparison(table: dict[str, Any], recipes: Sequence[Recipe]) -> Comparison:
+    _check_keys(table, _COMPARISON)
+    splits = {recipe.title: recipe.split for recipe in recipes}
+    against, answers = _entry(table, "against", str), _entry(table, "answers", str, TEST)
+    check_choice("against", against, list(splits))
+    check_choice("answers", answers, [TEST, *PROBES])
+    taking_part = [split_name(split) for split in _strings("splits", table.get("splits", [splits[against]]))]
+    for split in taking_part:
+        check_choice("splits", split, list(dict.fromkeys(splits.values())))
+    return Comparison(against, tuple(taking_part), answers)
 
 
 def _check_apart(recipes: Sequence[Recipe]) -> None:

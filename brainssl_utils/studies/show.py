@@ -19,7 +19,7 @@ from brainssl_utils.methods import make_method, method_title
 from brainssl_utils.methods.base import LATER, plain
 from brainssl_utils.results.published import PUBLISHED
 from brainssl_utils.results.records import read_records, summarise
-from brainssl_utils.studies import distances
+from brainssl_utils.studies import distances, pairs
 from brainssl_utils.studies.plan import FINE_TUNE, Baseline, Reading, Recipe, Study, read_study
 from brainssl_utils.studies.tasks import settings_digest, tuning_for
 from brainssl_utils.training.reference import FOLDER
@@ -52,6 +52,7 @@ class Tables:
         trainings: one row a recipe, before it the study's figures where it has some.
         readings: one row a reading with few labels; empty where there is none.
         distances: of trainings as published from the study's figures; empty where there are none, or of synthetic images.
+        pairs: trainings compared by pairs, as the study asks for; empty where there is nothing to pair yet.
         synthetic: whether the images are.
     """
 
@@ -59,6 +60,7 @@ class Tables:
     trainings: pd.DataFrame
     readings: pd.DataFrame
     distances: pd.DataFrame
+    pairs: pd.DataFrame
     synthetic: bool
 
     def printed(self) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -68,6 +70,11 @@ class Tables:
         yield f"{self.study.title}{note}: in %, {seeds}; minutes of one training", printed_trainings(self.trainings)
         if len(self.distances):
             yield BESIDE, distances.printed(self.distances)
+        if len(self.pairs):
+            yield (
+                f"By pairs, on the same test images{note}: points [95 % bootstrap interval]",
+                pairs.printed(self.pairs),
+            )
         if len(self.readings):
             over = "over seeds, of each seed its mean over draws; over draws where there is one seed"
             yield f"Few labels{note}: test accuracy in %, mean [95 % t interval] {over}", few_labels(self.readings)
@@ -108,7 +115,7 @@ def study_tables(study: Study, out: str | Path, records: str | Path | None = Non
     readings = _readings(study, Path(out), {record.get("key") for record in used}, set(names))
     bare = synthetic or not used
     apart = pd.DataFrame() if bare else distances.distances(study, found)
-    return Tables(study, _trainings(study, found, bare), readings, apart, synthetic)
+    return Tables(study, _trainings(study, found, bare), readings, apart, pairs.pairs(study, found), synthetic)
 
 
 def shipped_distances(name: str = "readings", folder: str | Path | None = None) -> pd.DataFrame:
@@ -288,10 +295,10 @@ def _spread(part: pd.DataFrame) -> str:
 
 
 def write_tables(tables: Tables, csv: Path | None, markdown: Path | None, figures: Path | None) -> list[Path]:
-    """Write what is asked for, and return the files: CSV (others beside it: NAME_few_labels, NAME_distances), Markdown, PNG."""
+    """Write what is asked for, and return the files: CSV (beside it NAME_few_labels, _distances, _pairs), Markdown, PNG."""
     written = []
     if csv is not None:
-        beside = {"_few_labels": tables.readings, "_distances": tables.distances}
+        beside = {"_few_labels": tables.readings, "_distances": tables.distances, "_pairs": tables.pairs}
         for ending, table in {"": tables.trainings, **beside}.items():
             path = csv.with_name(f"{csv.stem}{ending}{csv.suffix}")
             if len(table):

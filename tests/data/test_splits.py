@@ -412,3 +412,20 @@ def test_splits_are_made_by_the_name_they_carry(phantoms: Corpus) -> None:
     np.testing.assert_array_equal(make_split("published", phantoms).test, make_split("as published", phantoms).test)
     with pytest.raises(CourseError, match="unknown split 'random'"):
         make_split("random", phantoms)
+
+
+def test_labels_are_taken_away_by_their_copies_or_as_many_others() -> None:
+    rng = np.random.default_rng(0)
+    corpus = make_corpus(np.arange(400) % 4, groups=np.concatenate([rng.integers(0, 60, 120), 100 + np.arange(280)]))
+    group = corpus.table["group"].to_numpy()
+    whole, without, fewer = (make_split(name, corpus, 3) for name in ("published", "copies removed", "others removed"))
+    leaks = np.isin(group[whole.train], group[whole.test])
+    assert 0 < leaks.sum() < len(leaks)
+    for split in (without, fewer):
+        assert np.array_equal(split.test, whole.test) and np.array_equal(split.unlabeled, whole.unlabeled)
+        assert len(split.train) == (~leaks).sum() and split.info["removed"] == leaks.sum()
+    assert without.train.tolist() == whole.train[~leaks].tolist(), "the others stay"
+    assert set(whole.train[leaks]) <= set(fewer.train), "copies stay, others go"
+    assert set(fewer.unused) - set(whole.unused) == set(whole.train) - set(fewer.train)
+    with pytest.raises(CourseError, match="nothing to compare"):
+        make_split("copies removed", make_corpus(np.arange(400) % 4, groups=np.arange(400)))

@@ -30,6 +30,7 @@ def written(folder: Path, text: str) -> Path:
         ("phantoms", len(METHODS), 100),
         ("readings", 11, 100),
         ("one_per_group", 6, 30),
+        ("leaky_split", 8, 10),
     ],
 )
 def test_committed_studies_are_read(name: str, rows: int, epochs: int) -> None:

@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -280,10 +282,42 @@ def _in_fold(corpus: Corpus, rows: Rows, fold: int) -> npt.NDArray[np.bool_]:
     return inside
 
 
+def paper_split_less(corpus: Corpus, seed: int = 0, copies: bool = True) -> Split:
+    """The split as published with fewer labels: without the copies of test images, or without as many others.
+
+    Both test the same images as `paper_split` does, and differ from each other in nothing but the copies: what lies between
+    two models trained on them is what the copies among the labels are worth. The unlabelled part stays as it is.
+
+    Args:
+        corpus, seed: as in `paper_split`.
+        copies: take away the labelled images that have a copy among the test images; False takes as many of the others.
+
+    Returns:
+        a Split named "copies removed" or "others removed"; what was taken away is `unused`.
+
+    Raises:
+        CourseError: as `paper_split`, or nothing would be left.
+    """
+    split, group = paper_split(corpus, seed), corpus.table["group"].to_numpy()
+    copied = np.isin(group[split.train], group[split.test])
+    others = np.random.default_rng(seed).permutation(np.flatnonzero(~copied))[: copied.sum()]
+    gone = np.flatnonzero(copied) if copies else others
+    if not 0 < len(gone) < len(split.train):
+        raise CourseError(
+            f"corpus '{corpus.name}': {len(gone)} of {len(split.train)} labelled images would be removed, so there is "
+            "nothing to compare: these splits need some copies, and labelled images without one."
+        )
+    name = "copies removed" if copies else "others removed"
+    kept, unused = np.delete(split.train, gone), np.concatenate([split.unused, split.train[gone]])
+    return replace(split, train=kept, unused=unused, name=name, info={**split.info, "kind": name, "removed": len(gone)})
+
+
 SPLITS: dict[str, Callable[..., Split]] = {
     "grouped": grouped_split,
     "as published": paper_split,
     "patient": patient_split,
+    "copies removed": paper_split_less,
+    "others removed": partial(paper_split_less, copies=False),
 }
 """Every split by the name it carries."""
 
@@ -296,12 +330,15 @@ def split_name(name: str) -> str:
     """
     found = "as published" if name == "published" else name
     if found not in SPLITS:
-        raise CourseError(f"unknown split '{name}'. Choose one of: grouped, published (as in the study), patient.")
+        raise CourseError(
+            f"unknown split '{name}'. Choose one of: grouped, published (as in the study), patient; or, to see "
+            "what copies are worth: copies removed, others removed."
+        )
     return found
 
 
 def make_split(name: str, corpus: Corpus, seed: int = 0) -> Split:
-    """Draw the split called `name`: "grouped", "as published" (or "published") or "patient", in its default sizes.
+    """Draw the split called `name`: "grouped", "as published" (or "published"), "patient" ..., in its default sizes.
 
     Raises:
         CourseError: there is no such split, or the corpus cannot be split so.
