@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,7 +28,14 @@ study_app = typer.Typer(
 )
 app.add_typer(study_app, name="study")
 
-Data = Annotated[str, typer.Option(help="phantoms, or a folder with the archives or class folders.")]
+Data = Annotated[
+    str, typer.Option(help="phantoms, a folder with archives or class folders, or a .toml that describes one.")
+]
+Table = Annotated[str | None, typer.Option(help="File of labels and patients, such as metadata.csv.")]
+Classes = Annotated[
+    str | None, typer.Option(help="Folders that are classes: yes=tumor,no=no_tumor, or yes,no, or a depth such as 1.")
+]
+Every = Annotated[int, typer.Option(help="Take every so many-th slice of a volume; 0 the middle one alone.")]
 Profile = Annotated[str, typer.Option(help="Size of the run: smoke, quick or paper.")]
 Seed = Annotated[int, typer.Option(help="A whole number; the same seed gives the same run.")]
 Name = Annotated[str, typer.Option(help="The record to take, or a part of its name, where the run has several.")]
@@ -86,6 +93,13 @@ def prepare(
     data: Annotated[str, typer.Argument(metavar="DIR", help="A folder with the archives or class folders.")],
     size: Annotated[int, typer.Option(help="Side of the square images, pixels.")] = 96,
     seed: Seed = 0,
+    table: Table = None,
+    classes: Classes = None,
+    every: Every = 0,
+    save: Annotated[
+        Path | None,
+        typer.Option(help="Also write DIR and these choices to this .toml, for --data of the other commands."),
+    ] = None,
 ) -> None:
     """Read, merge and cache the images; report problems, copies and what they do to a split."""
     if not 16 <= size <= 1024:
@@ -93,12 +107,19 @@ def prepare(
     from brainssl_utils.settings import check_seed
 
     check_seed(seed)
+    from brainssl_utils.data.description import describe, write_description
+
+    choices = _choices(table, classes, every)
+    images = describe(data, **choices)
+    if save is not None:
+        write_description(images, save)
+        typer.echo(f"written: {save}")
     from brainssl_utils.data.conflicts import overlap_table
     from brainssl_utils.data.loading import load_corpus
     from brainssl_utils.data.splits.draw import grouped_split, paper_split
     from brainssl_utils.data.splits.leakage import leakage
 
-    corpus = load_corpus(data, image_size=size)
+    corpus = load_corpus(data, size, **choices)
     groups = corpus.table["group"].nunique()
     typer.echo(f"{corpus.name}: {len(corpus)} images in {groups} groups of copies, {size} x {size} pixels.")
     _show("Images by class and source", corpus.summary())
@@ -300,6 +321,9 @@ def embed(
     data: Annotated[str, typer.Argument(metavar="DATA", help="phantoms, or a folder with archives or class folders.")],
     out: Annotated[Path, typer.Option(help="The file to write; it ends in .parquet.")],
     name: Name = "",
+    table: Table = None,
+    classes: Classes = None,
+    every: Every = 0,
 ) -> None:
     """Write the features of every image under a finished run's encoder."""
     import warnings
@@ -310,14 +334,14 @@ def embed(
     found = use.find_run(run, name)
     from brainssl_utils.data.loading import load_corpus
 
-    corpus = load_corpus(data, image_size=use.stored_size(found.record))
+    corpus = load_corpus(data, use.stored_size(found.record), **_choices(table, classes, every))
     if note := use.other_classes(found.record, corpus):
         typer.echo(f"warning: {note}", err=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # said above, on a line of its own
-        table = use.embed(found, corpus)
-    use.write_features(table, out)
-    typer.echo(f"{len(table)} images, {len(table['features'].iloc[0])} features each: {out}")
+        features = use.embed(found, corpus)
+    use.write_features(features, out)
+    typer.echo(f"{len(features)} images, {len(features['features'].iloc[0])} features each: {out}")
 
 
 @app.command()
@@ -379,6 +403,13 @@ def doctor(
         typer.echo(line)
     if any(finding.state == looks.TROUBLE for finding in findings):
         raise typer.Exit(1)
+
+
+def _choices(table: str | None, classes: str | None, every: int) -> dict[str, Any]:
+    """How images are to be read, as `load_corpus` takes it."""
+    from brainssl_utils.data.description import classes_word
+
+    return {"table": table, "classes": None if classes is None else classes_word(classes), "every": every}
 
 
 def _show(title: str, table: pd.DataFrame, index: bool = True) -> None:

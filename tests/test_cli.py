@@ -248,6 +248,27 @@ def test_embed_writes_features_that_pandas_reads(trained, tmp_path, capsys):
     assert {"labelled", "unlabelled", "test"} <= set(table["part"]) and np.stack(table["features"]).shape[1] == 1024
 
 
+def test_choices_of_classes_are_typed_saved_and_taken_up(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    for folder in ("yes", "no"):
+        (tmp_path / "scans" / folder).mkdir(parents=True)
+        for number in range(30):
+            pixels = rng.integers(0, 256, (32, 32), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "scans" / folder / f"{number}.png")
+    choice = ("--classes", "yes=tumor,no=no_tumor", "--save", tmp_path / "scans.toml")
+    assert run("data", "prepare", tmp_path / "scans", *choice) == 0
+    said = capsys.readouterr().out
+    assert "tumor" in said and f"written: {tmp_path / 'scans.toml'}" in said
+    out = tmp_path / "run"
+    assert run("train", "simclr", "--data", tmp_path / "scans.toml", "--profile", "smoke", "--out", out) == 0
+    [record] = (out / "records").glob("*.json")
+    assert json.loads(record.read_text())["config"]["n_classes"] == 2
+    assert run("embed", out, tmp_path / "scans", "--classes", "1", "--out", tmp_path / "f.parquet") == 0
+    capsys.readouterr()
+    assert run("data", "prepare", tmp_path / "scans", "--classes", "yes=") == 2
+    assert_one_error(capsys, "--classes yes=", "yes=tumor,no=no_tumor")
+
+
 def test_a_finished_run_is_trained_longer(tmp_path, capsys):
     train = ("train", "simclr", "--data", "phantoms:240", "--profile", "smoke", "--out", tmp_path)
     assert run(*train) == 0 and run(*train, "--epochs", 3) == 0

@@ -7,12 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from brainssl_utils.data.description import Images, describe
 from brainssl_utils.data.phantoms.word import phantom_files
 from brainssl_utils.data.reading.archives import scan
+from brainssl_utils.data.reading.classes import UNLABELLED
 from brainssl_utils.data.reading.gather import gather
+from brainssl_utils.data.reading.tables import table_bytes
 from brainssl_utils.data.splits.draw import check_divisible
 from brainssl_utils.errors import CourseError
 from brainssl_utils.files import shipped
+from brainssl_utils.validity import digest
 
 
 @dataclass(frozen=True)
@@ -104,19 +108,23 @@ def check_data(data: str) -> tuple[str, str]:
     """Check that `data` can be loaded, without decoding an image.
 
     Returns:
-        `data` as every notebook can use it ("phantoms" or "phantoms:N" as it is, a folder or zip as an absolute path)
-        and a digest of what lies there: it changes when a file does.
+        `data` as every notebook can use it ("phantoms" or "phantoms:N" as it is, a folder, zip or description as
+        an absolute path) and a digest of what lies there: it changes when a file does.
 
     Raises:
         CourseError: the number of phantoms cannot work, the place cannot be read or holds no class folder with images,
             or the images cannot be divided: one class, or too few.
     """
-    if phantom_files(data) is not None:
+    images = describe(data)
+    if phantom_files(images.place) is not None:
         return data, data
-    listing = scan(data)
+    listing = scan(images.place)
     if not any(entry.place and entry.path.lower().endswith(".zip") for entry in listing.entries):
         # Zips inside zips are left to load_corpus: looking into them means reading them whole.
-        names = [item.class_name for item in gather(listing).items]
+        names = [item.class_name for item in gather(listing, **images.choices).items]
         if None not in names:  # figshare's files tell their class inside
-            check_divisible(f"data {data}", [str(name) for name in names])
-    return str(listing.root.resolve()), listing.key()
+            check_divisible(f"data {data}", [str(name) for name in names if name != UNLABELLED])
+    place = listing.root if images.place == data else Path(data)
+    if images == Images(images.place):
+        return str(place.resolve()), listing.key()
+    return str(place.resolve()), digest(listing.key(), images.choices, table_bytes(images.table).decode("latin-1"))

@@ -14,6 +14,7 @@ import pandas as pd
 from brainssl_utils.checks import check_number
 from brainssl_utils.compute.machine import available_cores
 from brainssl_utils.data.corpus import Copies, Corpus
+from brainssl_utils.data.description import describe
 from brainssl_utils.data.phantoms.word import phantom_files
 from brainssl_utils.data.reading import cache as store
 from brainssl_utils.data.reading.archives import Listing, Problem, as_text, expand, scan
@@ -42,7 +43,8 @@ def load_corpus(
 
     Args:
         data: "phantoms" (1500 synthetic files, made on first use), "phantoms:N" (about N), a folder that holds archives
-            (zipped or unpacked, at any depth), class folders or images without a class, or one zip.
+            (zipped or unpacked, at any depth), class folders or images without a class, one zip, or a file that names
+            such a place with `table`, `classes` and `every` (.toml, see `data.description`).
         image_size: side S of the square images in px, 16..1024.
         cache_dir: folder of the cache; by default $BRAINSSL_CACHE or ~/.cache/brainssl.
         progress: show a bar during the first load, and say when copies are looked for.
@@ -62,16 +64,13 @@ def load_corpus(
     check_number("image_size", image_size, at_least=16, at_most=1024, whole=True)
     threads = available_cores() if threads is None else threads
     check_number("threads", threads, at_least=1, whole=True)
-    if isinstance(every, bool) or not 0 <= every <= 100_000:
-        raise CourseError(f"every is {every}: expected 0 (the middle slice) or a step in slices.")
-    n_phantoms = phantom_files(data)
+    images = describe(data, table, classes, every)
+    n_phantoms = phantom_files(images.place)
     cache = check_writable(store.cache_folder(cache_dir))
     store.clear_leftovers(cache)
-    listing = scan(_phantoms(n_phantoms, cache, progress) if n_phantoms else data)
+    listing = scan(_phantoms(n_phantoms, cache, progress) if n_phantoms else images.place)
     name = "phantoms" if n_phantoms else as_text(listing.name)
-    named = {role: str(name) for role, name in table.items()} if isinstance(table, Mapping) else table and str(table)
-    choices = {"table": named, "classes": classes, "every": every}
-    corpus = _Loader(listing, name, cache, threads, progress, choices).corpus(image_size)
+    corpus = _Loader(listing, name, cache, threads, progress, images.choices).corpus(image_size)
     left_out = corpus.problems["action"].eq("skipped").any() or corpus.labels.min(initial=0) < 0
     if progress and left_out:
         print(_counts(corpus))

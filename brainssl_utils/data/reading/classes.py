@@ -109,7 +109,7 @@ def _course(folders: Sequence[Folder]) -> ClassFolders:
     if spellings:
         result.classes = class_order(name for _, name in result.found.values())
         shown = ", ".join(sorted(spellings.values()))
-        reason = f"folders beside the course's classes are classes too: {shown}. Choose others by classes="
+        reason = f"folders beside the course's classes are classes too: {shown}. Choose others by classes= (--classes)."
         result.remarks.append(Problem("", "", reason, "note"))
     return result
 
@@ -138,7 +138,9 @@ def _own(folders: Sequence[Folder]) -> ClassFolders:
     several = [d for d in levels if len({fold_name(path[depths[d]]) for (_, path), depths in paths.items()}) > 1]
     if len(several) > 1:
         shown = ", ".join(result.classes[:6]) + (", ..." if len(result.classes) > 6 else "")
-        reason = f"folders at several levels could be classes; taken: {shown}. Choose another level by classes="
+        reason = (
+            f"folders at several levels could be classes; taken: {shown}. Choose another level by classes= (--classes)."
+        )
         result.remarks.append(Problem("", "", reason, "note"))
     return result
 

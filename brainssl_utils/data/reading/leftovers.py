@@ -18,8 +18,12 @@ _KINDS = (  # ending, what it is, what to do
     (r"\.nii(\.gz)?$", "NIfTI volume", "install nibabel (the extra `medical`) to read slices of it"),
     (r"\.(dcm|dicom|ima)$", "DICOM file", "install pydicom (the extra `medical`) to read it"),
     (r"\.(mha|mhd|nrrd|mgz|mgh|mgh\.gz|minc|mnc)$", "volume", "export slices as PNG, or convert it to NIfTI"),
-    (r"\.(csv|tsv|jsonl|xlsx?)$", "table", 'if it holds labels or patients, give its name by table="..."'),
-    (r"\.parquet$", "Parquet file", 'if it holds labels, give its name by table="..."; pictures inside are not read'),
+    (r"\.(csv|tsv|jsonl|xlsx?)$", "table", 'if it holds labels or patients, give its name by table="..." (--table)'),
+    (
+        r"\.parquet$",
+        "Parquet file",
+        'if it holds labels, give its name by table="..." (--table); pictures inside are not read',
+    ),
     (r"\.tfrecords?$", "TFRecord file", "export its pictures as PNG"),
     (r"\.(h5|hdf5|npy|npz|mat|pkl|pickle|pt|pth)$", "file of arrays", "export its pictures as PNG"),
 )

@@ -219,7 +219,7 @@ def _eligible(corpus: Corpus, classes: Sequence[str] | None) -> Rows:
     if not len(rows):
         raise CourseError(
             f"corpus '{corpus.name}': none of the {len(corpus)} images has a class, so nobody can be trained with labels or "
-            "tested. Add folders named after classes, or a table of labels (load_corpus(..., table=...))."
+            "tested. Add folders named after classes, or a table of labels (table=..., --table)."
         )
     if classes is not None:
         if isinstance(classes, str) or not classes or not set(classes) <= set(corpus.classes):
