@@ -15,7 +15,7 @@ from brainssl_utils.checks import check_number
 from brainssl_utils.data.reading.sources import CLASSES
 from brainssl_utils.errors import CourseError
 
-WITHOUT_CLASS = "(no class)"  # how `Corpus.summary` calls the row of images that have none
+WITHOUT_CLASS = "(no class)"  # how tables and figures call what images without a class are in
 _AREA_CHUNK = 512  # images a step: bounds the float32 copies to some tens of MB
 
 
@@ -109,6 +109,11 @@ class Corpus:
         return self.files["label"].to_numpy(dtype=np.int64)
 
     @property
+    def class_names(self) -> pd.Series:
+        """(N,) text, each image's class as tables and figures call it; "(no class)" for images without one."""
+        return self.files["class_name"].replace("", WITHOUT_CLASS)
+
+    @property
     def synthetic(self) -> bool:
         """Whether any image is a phantom rather than a scan."""
         return bool(self.files["source"].str.startswith("phantom-").any())
@@ -158,8 +163,7 @@ class Corpus:
 
     def summary(self) -> pd.DataFrame:
         """Number of images a class (rows) and source (columns), with totals; images without a class have their own row."""
-        names = self.files["class_name"].replace("", WITHOUT_CLASS)
-        counts = pd.crosstab(names, self.files["source"], margins=True, margins_name="all")
+        counts = pd.crosstab(self.class_names, self.files["source"], margins=True, margins_name="all")
         unlabelled = [WITHOUT_CLASS] if (self.labels < 0).any() else []
         rows, columns = [*self.classes, *unlabelled, "all"], [*self.files["source"].unique(), "all"]
         return counts.reindex(index=rows, columns=columns, fill_value=0).rename_axis(index="class", columns="source")

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
 
+from brainssl_utils.data.corpus import WITHOUT_CLASS, Corpus
 from brainssl_utils.intervals import t_interval
 from brainssl_utils.plots.base import image_panel, new_figure, tidy
 from brainssl_utils.plots.colours import GREY, PALETTE, series_colour
-
-if TYPE_CHECKING:
-    from brainssl_utils.data.corpus import Corpus
 
 Images = npt.NDArray[np.uint8]
 MOST_ROWS = 12  # classes shown as pictures; a sheet of more is too long to look at
@@ -23,14 +20,18 @@ PARTS = {"train": "labelled part", "unlabeled": "unlabelled part", "either": "ei
 
 
 def source_sheet(corpus: Corpus, seed: int = 0, per_cell: int = 2) -> Figure:
-    """Draw random images of each class (rows; the first twelve) from each source (columns), `per_cell` side by side."""
+    """Draw random images of each class (rows; the first twelve) from each source (columns), `per_cell` side by side.
+
+    Images without a class have the last row.
+    """
     rng = np.random.default_rng(seed)
-    sources, classes = list(corpus.table["source"].unique()), corpus.classes[:MOST_ROWS]
+    sources, classes = list(corpus.table["source"].unique()), list(corpus.classes[:MOST_ROWS])
+    classes += [WITHOUT_CLASS] if (corpus.labels < 0).any() else []
     figure, axes = new_figure(len(classes), per_cell * len(sources), 1.15, 1.25)
-    table = corpus.table
+    of_class, of_source = corpus.class_names, corpus.table["source"]
     for i, name in enumerate(classes):
         for j, source in enumerate(sources):
-            rows = np.flatnonzero((table["class_name"] == name) & (table["source"] == source))
+            rows = np.flatnonzero((of_class == name) & (of_source == source))
             rows = rng.permutation(rows)[:per_cell]
             cell = axes[i, per_cell * j : per_cell * (j + 1)]
             for axis, row in zip(cell, rows):
@@ -78,8 +79,8 @@ def picture_pairs(
     figure, axes = new_figure(2, len(a), 1.5, 2.0)
     for column, (first, second, text) in enumerate(zip(a, b, evidence)):
         for axis, row in zip(axes[:, column], (first, second)):
-            about = corpus.table.iloc[row]
-            image_panel(axis, corpus.images[row], f"{about['source']}\n{about['class_name']}")
+            about = f"{corpus.table['source'].iloc[row]}\n{corpus.class_names.iloc[row]}"
+            image_panel(axis, corpus.images[row], about)
         axes[1, column].set_xlabel(text, fontsize=8)
     for axis, name in zip(axes[:, 0], names):
         axis.set_ylabel(name, fontsize=9)

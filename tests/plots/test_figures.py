@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from brainssl_utils import plots
+from brainssl_utils.data.copies.linking import links_table
+from brainssl_utils.data.corpus import Copies, Corpus
 from brainssl_utils.plots.colours import COLOURS
 
 BLUE, ORANGE, ORANGE_RED, GREY = "#0072B2", "#E69F00", "#D55E00", "#8A8A8A"
@@ -144,7 +145,15 @@ def corpus() -> Any:
             "height": [512, 512, 512, 512, 210, 300, 300, 480],
         }
     )
-    return SimpleNamespace(images=bytes_of(scans(8)), table=table, classes=CLASSES)
+    return as_corpus(bytes_of(scans(8)), table, CLASSES)
+
+
+def as_corpus(images: Any, table: pd.DataFrame, classes: Sequence[str]) -> Corpus:
+    """A corpus of a table with class names, "" for images without a class; no image has a copy."""
+    numbers = {name: number for number, name in enumerate(classes)}
+    table = table.assign(label=[numbers.get(name, -1) for name in table["class_name"]])
+    marks = pd.DataFrame({"phash": "", "group": np.arange(len(table))})
+    return Corpus(images, table, pd.DataFrame(), "f", "tests", Copies(marks, links_table()), tuple(classes))
 
 
 def results(**columns: Sequence[Any]) -> pd.DataFrame:
@@ -972,12 +981,19 @@ def test_a_hundred_classes_are_a_map_of_shades_and_a_sheet_of_twelve_rows() -> N
     names = [f"c{place}" for place in range(100)]
     figure = plots.confusion_matrices({"one": {"confusion": np.eye(100, dtype=int)}}, names)
     assert not figure.axes[0].texts and figure.get_figwidth() < 10
-    data = SimpleNamespace(
-        classes=tuple(names),
-        images=np.zeros((100, 1, 8, 8), np.uint8),
-        table=pd.DataFrame({"class_name": names, "source": "mine"}),
-    )
-    assert plots.source_sheet(data).get_figheight() < 20
+    table = pd.DataFrame({"class_name": names, "source": "mine"})
+    assert plots.source_sheet(as_corpus(np.zeros((100, 1, 8, 8), np.uint8), table, names)).get_figheight() < 20
+
+
+def test_images_without_a_class_have_a_row_and_a_name() -> None:
+    table = pd.DataFrame({"class_name": ["a", "b", "", ""], "source": ["mine", "mine", "mine", "pool"]})
+    data = as_corpus(bytes_of(scans(4)), table, "ab")
+    figure = plots.source_sheet(data, per_cell=1)
+    cells = np.array(figure.axes).reshape(3, 2)
+    assert [axes.get_ylabel() for axes in cells[:, 0]] == ["a", "b", "(no class)"]
+    assert [len(axes.images) for axes in cells[2]] == [1, 1]
+    titles = [axes.get_title() for axes in plots.picture_pairs(data, [0], [3], ["1.0"]).axes]
+    assert titles == ["mine\na", "pool\n(no class)"]
 
 
 @pytest.mark.parametrize("count", [2, 6, 12])
