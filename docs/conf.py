@@ -59,6 +59,7 @@ nitpick_ignore_regex = [("py:.*", r"(?!brainssl_utils\.).*|.*\._\w+")]
 
 html_title = "BrainSSL"
 html_theme = "sphinx_book_theme"
+html_favicon = "_static/icon.svg"
 html_static_path = ["_static"]
 html_css_files = ["course.css"]
 html_context = {"default_mode": "auto"}
