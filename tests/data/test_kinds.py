@@ -586,3 +586,31 @@ def test_a_dicom_file_gives_its_picture_patient_and_window(tmp_path: Path, cache
     row = corpus.files.iloc[0]
     assert (row["patient"], row["plane"]) == ("P17", "axial")
     assert "window 0 to 2000, from its header" in said(corpus)
+
+
+def zip_of_pictures(path: Path, prefix: str, seed: int) -> None:
+    """A zip of three pictures that says nothing of a class but by its name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(3):
+            archive.writestr(f"{prefix}{number}.png", encoded(picture(seed + number)))
+
+
+@pytest.mark.parametrize("inner", ["", "images/"])
+def test_zips_named_after_a_class_are_its_folders(tmp_path: Path, cache: Path, inner: str) -> None:
+    for seed, name in enumerate(("glioma", "notumor", "unlabeled")):
+        zip_of_pictures(tmp_path / "set" / f"{name}.zip", inner, 10 * seed)
+    corpus = load(tmp_path / "set", cache)
+    assert by_class(corpus) == {"": 3, "glioma": 3, "no_tumor": 3}
+    assert set(corpus.files["source"]) == {"set"} and corpus.files["id"].is_unique
+    assert set(corpus.problems["action"]) <= {"note"}, "the same file names in several zips are no clash"
+
+
+def test_zips_of_ones_own_are_classes_when_the_user_says_so(tmp_path: Path, cache: Path) -> None:
+    for seed, name in enumerate(("bleeding", "stroke")):
+        zip_of_pictures(tmp_path / "set" / f"{name}.zip", "", 10 * seed)
+    unsaid = load(tmp_path / "set", cache)
+    assert unsaid.classes == () and 'classes=["bleeding", "stroke"]' in said(unsaid)
+    assert set(unsaid.files["source"]) == {"bleeding", "stroke"}, "for all that is known, two archives"
+    told = load(tmp_path / "set", cache, classes={"bleeding": "ill", "stroke": "well"})
+    assert by_class(told) == {"ill": 3, "well": 3}

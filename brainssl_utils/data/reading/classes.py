@@ -41,11 +41,13 @@ class ClassFolders:
         found: for each folder the depth of its class folder and the class, `UNLABELLED` where it has none. Folders whose
             images are left out are not in it.
         remarks: what the user should know of how the classes were found.
+        zips: whether zips stand for class folders, each named after what is in it.
     """
 
     classes: tuple[str, ...] = ()
     found: dict[Folder, tuple[int, str]] = field(default_factory=dict)
     remarks: list[Problem] = field(default_factory=list)
+    zips: bool = False
 
     def of(self, entry: Entry) -> tuple[int, str] | None:
         """The depth of a file's class folder and its class; None for a folder that is left out."""
@@ -59,8 +61,49 @@ def find_classes(images: Sequence[Entry], wanted: Wanted = None, slices: bool = 
         CourseError: `wanted` names no folder that is there.
     """
     folders = sorted({(entry.place, entry.folders) for entry in images})
+    as_folders = {folder: _with_zip(folder) for folder in folders}
+    by_zip = any(place for place, _ in folders)
     if wanted is not None:
-        return _wanted(folders, wanted)
+        try:
+            return _wanted(folders, wanted)
+        except CourseError:
+            if not by_zip or isinstance(wanted, int):
+                raise
+        return _unzipped(_wanted(list(as_folders.values()), wanted), as_folders)
+    result = _by_rule(folders, slices)
+    if result.classes or not by_zip or slices:
+        return result
+    stems = {path[0] for folder, (_, path) in as_folders.items() if folder[0]}
+    if any(class_of(stem) for stem in stems):
+        return _unzipped(_by_rule(sorted(as_folders.values()), slices), as_folders)
+    shown = ", ".join(f'"{stem}"' for stem in sorted(stems)[:6])
+    reason = f"no folder says a class. If the names of zips do, say so by classes=[{shown}] (--classes)."
+    result.remarks.append(Problem("", "", reason, "note"))
+    return result
+
+
+def _with_zip(folder: Folder) -> Folder:
+    """A folder as it would be if its zip were unpacked into a folder of the zip's name."""
+    place, path = folder
+    return ("", (zip_stem(place), *path)) if place else folder
+
+
+def zip_stem(place: str) -> str:
+    """The name of a zip without its ending."""
+    return place.rpartition("/")[2].rpartition(".")[0]
+
+
+def _unzipped(result: ClassFolders, as_folders: Mapping[Folder, Folder]) -> ClassFolders:
+    """What was found with zips for folders, for the folders as they are."""
+    found = {}
+    for folder, named in as_folders.items():
+        if named in result.found:
+            depth, name = result.found[named]
+            found[folder] = (depth - 1 if folder[0] and depth else depth), name
+    return ClassFolders(result.classes, found, result.remarks, zips=True)
+
+
+def _by_rule(folders: Sequence[Folder], slices: bool) -> ClassFolders:
     pool = {folder for folder in folders if any(map(names.says_unlabelled, folder[1]))}
     rest = [folder for folder in folders if folder not in pool]
     known = {name for _, path in rest for folder in path if (name := class_of(folder))}

@@ -19,7 +19,7 @@ from brainssl_utils.data.reading.archives import (
     open_place,
     read_entry,
 )
-from brainssl_utils.data.reading.classes import UNLABELLED, ClassFolders, Wanted, find_classes
+from brainssl_utils.data.reading.classes import UNLABELLED, ClassFolders, Wanted, find_classes, zip_stem
 from brainssl_utils.data.reading.names import class_order, fold_name
 from brainssl_utils.data.reading.packing import Item, archives, drop_second_packing
 from brainssl_utils.data.reading.sources import CLASSES, PAPER_SOURCES, class_of
@@ -66,6 +66,8 @@ def gather(
     placed = _place(listing, pictures, rest, folders, by_table, problems)
     placed = [piece for item in placed for piece in _pieces(listing, item, every, problems)]
     found = drop_second_packing(listing, archives(listing, placed), problems)
+    if folders.zips:  # they are folders of one set
+        found = [(listing.name, members) for _, members in found]
     items = slices + [replace(item, source=name) for name, members in found for item in members]
     _report_empty(listing, placed, problems)
     if not items:
@@ -192,6 +194,9 @@ def _place(
         folder = path[depth] if depth < len(path) and class_name != UNLABELLED else ""
         parent = path[depth - 1] if depth else ""
         inside = "/".join((*path[top:], entry.name))
+        if folders.zips and entry.place:
+            folder = zip_stem(entry.place)
+            inside = f"{folder}/{inside}"
         item = Item(entry, inside, class_name, top="/".join(path[:top]), folder=folder, parent=parent)
         placed.append(replace(item, **told))  # type: ignore[arg-type]  # all of `told` is text
     for (where, folder), count in unknown.items():
