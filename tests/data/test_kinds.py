@@ -8,13 +8,17 @@ import json
 import unicodedata
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
+import pydicom
 import pytest
 from image_files import class_folders, encoded, picture, put, zipped
 from PIL import Image
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from brainssl_utils import fit, grouped_split, paper_split, patient_split
 from brainssl_utils.data.conflicts import label_conflicts, resolve_conflicts
@@ -563,29 +567,66 @@ def test_a_volume_that_is_cut_short_or_too_large_is_said(tmp_path: Path, cache: 
     assert said(corpus).count("NIfTI: ") == 3
 
 
-def test_a_dicom_file_gives_its_picture_patient_and_window(tmp_path: Path, cache: Path) -> None:
-    pydicom = pytest.importorskip("pydicom")
-    from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+RAMP = np.tile(np.linspace(0, 4000, 64), (64, 1)).astype(np.uint16)  # dark on the left, bright on the right
 
+
+def dicom(path: Path, pixels: np.ndarray = RAMP, **header: Any) -> Path:
+    """A DICOM file of 12-bit slices, one frame or several."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = MRImageStorage, generate_uid()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset = FileDataset("x.dcm", {}, file_meta=meta, preamble=b"\0" * 128)
-    dataset.PatientID = "P17"
-    dataset.Rows, dataset.Columns, dataset.SamplesPerPixel = 64, 64, 1
+    dataset = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+    dataset.Rows, dataset.Columns = pixels.shape[-2:]
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 12, 11, 0
-    dataset.PhotometricInterpretation = "MONOCHROME2"
-    dataset.WindowCenter, dataset.WindowWidth = 1000, 2000
-    dataset.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-    dataset.PixelData = (picture(4).astype(np.uint16) * 8).tobytes()
-    path = tmp_path / "d" / "glioma" / "x.dcm"
-    path.parent.mkdir(parents=True)
+    if pixels.ndim == 3:
+        dataset.NumberOfFrames = len(pixels)
+    dataset.PixelData = pixels.astype(np.uint16).tobytes()
+    for name, value in header.items():
+        setattr(dataset, name, value)
+    path.parent.mkdir(parents=True, exist_ok=True)
     pydicom.dcmwrite(path, dataset, enforce_file_format=True)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "note"),
+    [
+        ({}, [0, 65, 129, 255], "window 0 to 4000, percentiles of the image"),
+        ({"PhotometricInterpretation": "MONOCHROME1"}, [255, 190, 126, 0], "window 0 to 4000"),
+        ({"RescaleSlope": "2", "RescaleIntercept": "-100"}, [0, 65, 129, 255], "window -100 to 7900"),
+        ({"WindowCenter": "1000", "WindowWidth": "1000"}, [0, 131, 255, 255], "window 500 to 1500, from its header"),
+    ],
+)
+def test_a_dicom_file_gives_its_picture_patient_and_window(
+    tmp_path: Path, cache: Path, header: dict[str, str], row: list[int], note: str
+) -> None:
+    dicom(tmp_path / "d" / "glioma" / "x", PatientID="P17", ImageOrientationPatient=[1, 0, 0, 0, 1, 0], **header)
+    corpus = load(tmp_path / "d", cache, image_size=64)
+    about = corpus.files.iloc[0]
+    assert (about["patient"], about["plane"]) == ("P17", "axial")
+    assert corpus.images[0, 0, 32, [0, 16, 32, 63]].tolist() == row and note in said(corpus)
+
+
+def test_frames_of_a_dicom_file_are_slices_of_one_patient(tmp_path: Path, cache: Path) -> None:
+    dicom(tmp_path / "d" / "glioma" / "x.dcm", np.stack([RAMP // k for k in (1, 2, 4, 8, 16)]), PatientID="P5")
+    middle, every = load(tmp_path / "d", cache), load(tmp_path / "d", cache, every=2)
+    assert middle.files["path"].tolist() == ["glioma/x.dcm#002"] and "frame 3 of 5" in said(middle)
+    assert every.files["path"].tolist() == ["glioma/x.dcm#001", "glioma/x.dcm#003"] and set(every.files["patient"]) == {
+        "P5"
+    }
+
+
+def test_dicom_files_that_are_cut_or_hold_no_image_are_told(tmp_path: Path, cache: Path) -> None:
+    whole = dicom(tmp_path / "d" / "glioma" / "whole.dcm").read_bytes()
+    put(tmp_path / "d", "glioma/cut.dcm", whole[: len(whole) // 2])
+    put(tmp_path / "d", "glioma/head.dcm", whole[:150])
     corpus = load(tmp_path / "d", cache)
-    row = corpus.files.iloc[0]
-    assert (row["patient"], row["plane"]) == ("P17", "axial")
-    assert "window 0 to 2000, from its header" in said(corpus)
+    assert len(corpus) == 1
+    left_out = corpus.problems[corpus.problems["action"] == "skipped"].set_index("path")["reason"]
+    assert (
+        "its pixels cannot be decoded" in left_out["glioma/cut.dcm"] and "holds no image" in left_out["glioma/head.dcm"]
+    )
 
 
 def zip_of_pictures(path: Path, prefix: str, seed: int) -> None:
