@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from brainssl_utils.methods import make_method
+from brainssl_utils.methods.base import plain
 from brainssl_utils.results.records import write_record
 from brainssl_utils.studies.distances import COLUMNS, NOT_YET, OVERALL, columns, distances, printed
 from brainssl_utils.studies.plan import read_study
@@ -76,10 +78,11 @@ def test_the_readings_are_of_what_the_study_leaves_open() -> None:
 def test_what_travels_with_the_course_is_shown_and_what_does_not_is_not_trained_yet(tmp_path: Path) -> None:
     recipe = read_study(STUDIES / "readings.toml").recipes[4]
     assert set(shipped_distances("readings", tmp_path)["c_acc"]) == {"99.35", NOT_YET}
+    model = make_method(recipe.method, recipe.protocol, recipe.profile.image_size, **recipe.changes)
     made = {
         "method": recipe.method, "protocol": recipe.protocol, "split": recipe.split, "tag": recipe.tag, "seed": 0,
         "profile": recipe.profile.name, "history": history(), "test": {},
-        "config": {"n_classes": 4, "classifier_reads": "projections"}, "data": {"fingerprint": "a", "name": "archives"},
+        "config": plain(model.config), "data": {"fingerprint": "a", "name": "archives"},
     }  # fmt: skip
     write_record(made, tmp_path / "records" / "one.json")
     shown = shipped_distances("readings", tmp_path).set_index("reading")
