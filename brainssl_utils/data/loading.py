@@ -56,7 +56,8 @@ def load_corpus(
         every: take every so many-th slice of a volume (NIfTI, DICOM); 0 takes the middle one alone.
 
     Returns:
-        The corpus. What could not be read, or looks odd, is in `Corpus.problems`, a row a file.
+        The corpus. What could not be read, or looks odd, is in `Corpus.problems`, a row a file. Patients are known from
+        `table`, headers, BIDS names ("sub-012") and folders called after them ("patient_03", "case 7").
 
     Raises:
         CourseError: no such folder, not one readable image in it, or a parameter that is out of range or fits no file.

@@ -25,7 +25,7 @@ from brainssl_utils.data.conflicts import label_conflicts, resolve_conflicts
 from brainssl_utils.data.corpus import Corpus
 from brainssl_utils.data.loading import load_corpus
 from brainssl_utils.data.reading.decode import decode_image, depth_scales
-from brainssl_utils.data.reading.names import class_order, fold_name
+from brainssl_utils.data.reading.names import class_order, fold_name, patient_in_path
 from brainssl_utils.data.reading.sources import CLASSES, SOURCES, fits_counts, recognise
 from brainssl_utils.errors import CourseError
 from brainssl_utils.methods import make_method
@@ -283,6 +283,33 @@ def test_a_patient_split_leaves_those_who_could_be_anyone_unused(tmp_path: Path,
     learned = {*patient[split.train], *patient[split.unlabeled]}
     assert not learned & set(patient[split.test])
     assert (corpus.labels[split.unlabeled] == -1).any()
+
+
+@pytest.mark.parametrize(
+    ("path", "patient"),
+    [
+        ("yes/patient_03/1.png", "patient_03"), ("patient_03/yes/1.png", "patient_03"), ("no/Subject 7/a/1.png", "Subject 7"),
+        ("no/case12/1.png", "case12"), ("yes/sub-OAS30_run-1_T1w.png", "sub-OAS30"), ("sub-09/ses-1/no/1.png", "sub-09"),
+        ("yes/Patient_TCGA_4941/1.png", "Patient_TCGA_4941"),
+        ("yes/patients/1.png", ""), ("yes/patient_1.png", ""), ("subtle-1/1.png", ""), ("Te-gl_0010.jpg", ""), ("p1/1.png", ""),
+    ],
+)  # fmt: skip
+def test_folders_called_after_people_say_whose_image_it_is(path: str, patient: str) -> None:
+    assert patient_in_path(path) == patient
+
+
+@pytest.mark.parametrize("layout", ["{name}/patient_{k}", "patient_{k}/{name}"])
+def test_patients_by_their_folders_stay_apart(tmp_path: Path, cache: Path, layout: str) -> None:
+    for number, name in enumerate(("yes", "no")):
+        for k in range(12):
+            folder = layout.format(name=name, k=k + (12 * number if layout.startswith("{") else 0))
+            for image in range(2):
+                put(tmp_path / "d", f"{folder}/{image}.png", encoded(picture(100 * number + 2 * k + image)))
+    corpus = load(tmp_path / "d", cache)
+    assert by_class(corpus) == {"yes": 24, "no": 24}
+    split, patient = patient_split(corpus), corpus.files["patient"].to_numpy()
+    assert set(patient) == {f"patient_{k}" for k in range(24 if layout.startswith("{") else 12)}
+    assert not {*patient[split.train], *patient[split.unlabeled]} & set(patient[split.test])
 
 
 def test_fit_reads_no_label_of_an_image_without_a_class(tmp_path: Path, cache: Path) -> None:

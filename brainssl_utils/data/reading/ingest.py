@@ -29,9 +29,10 @@ from brainssl_utils.data.reading.decode import (
 )
 from brainssl_utils.data.reading.figshare import parse_folds, parse_slice
 from brainssl_utils.data.reading.gather import FIGSHARE, Gathered
+from brainssl_utils.data.reading.names import patient_in_path
 from brainssl_utils.data.reading.packing import Item
 from brainssl_utils.data.reading.sources import SOURCES
-from brainssl_utils.data.reading.volumes import cut, is_dicom_data, patient_in_path
+from brainssl_utils.data.reading.volumes import cut, is_dicom_data
 
 _TASK = 16  # files handed to a thread at once: one by one, handing over would cost a fifth of the time
 
@@ -70,7 +71,7 @@ def ingest(
         class_name = item.class_name or read.class_name
         label = gathered.classes.index(class_name) if class_name else -1
         names = map(as_text, (item.id, item.source, class_name, item.path))
-        patient = item.patient or read.patient
+        patient = item.patient or read.patient or patient_in_path(item.entry.path)
         rows.append((*names, label, read.sha256, read.width, read.height, patient, item.plane or read.plane))
     columns = ["id", "source", "class_name", "path", "label", "sha256", "width", "height", "patient", "plane"]
     table = pd.DataFrame(rows, columns=columns)
@@ -181,7 +182,7 @@ def _decoded(item: Item, data: bytes, size: int) -> tuple[Picture, str, str, str
         return Picture(np.asarray(to_square(grey, size)), grey.width, grey.height), part.label, part.patient, ""
     if item.slice is not None or is_dicom_data(data):
         piece = cut(data, item.slice, size)
-        return piece.picture, "", piece.patient or patient_in_path(item.path), piece.plane
+        return piece.picture, "", piece.patient, piece.plane
     return decode_image(data, size), "", "", ""
 
 

@@ -37,6 +37,9 @@ _FINDINGS = _folded(
 _MASK_FILE = re.compile(r"[ _\-.](mask|seg|segmentation|gt)([ _\-]?\d+)?\.[a-z0-9]+(#\d+)?$", re.IGNORECASE)
 # What a patient's or a series' folder is called: it ends in a number, whatever words stand before it.
 _NUMBERED = re.compile(r".*\d[a-z]?", re.IGNORECASE)
+# A person's: "sub-012" of BIDS, in file names too; folders such as "patient_03", "Subject 7", "case12".
+_SUBJECT = re.compile(r"(?:^|[/_])(sub-[A-Za-z0-9]+)")
+_PERSON = re.compile(r"(?:patient|subject|case|pat|pt)s?[ _\-]?(?:id)?[ _\-]?[a-z]{0,4}[ _\-]?\d+", re.IGNORECASE)
 
 
 @lru_cache(maxsize=65536)
@@ -67,6 +70,14 @@ def class_order(names: Iterable[str]) -> tuple[str, ...]:
     found = set(names)
     by_value = all(re.fullmatch(r"\d{1,9}", name) for name in found)
     return tuple(sorted(found, key=lambda name: (int(name) if by_value else 0, name)))
+
+
+def patient_in_path(path: str) -> str:
+    """The patient that a path names, "" elsewhere: a BIDS subject, or the lowest folder called after one ("patient_03")."""
+    if found := _SUBJECT.search(path):
+        return found[1]
+    folders = path.replace("!", "/").split("/")[:-1]
+    return next((folder for folder in reversed(folders) if _PERSON.fullmatch(folder)), "")
 
 
 def is_part(folder: str) -> bool:

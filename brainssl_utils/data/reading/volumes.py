@@ -15,7 +15,6 @@ import functools
 import gzip
 import io
 import math
-import re
 import threading
 import zlib
 from typing import Any, NamedTuple
@@ -243,9 +242,3 @@ def _dicom_plane(dataset: Any) -> str:
         return ""
     row, column = np.asarray(direction, dtype=float).reshape(2, 3)
     return _PLANES[int(np.argmax(np.abs(np.cross(row, column))))]
-
-
-def patient_in_path(path: str) -> str:
-    """The subject of a BIDS name ("sub-012"), "" elsewhere."""
-    found = re.search(r"(?:^|/|_)(sub-[A-Za-z0-9]+)", path)
-    return found[1] if found else ""
