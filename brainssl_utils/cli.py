@@ -206,7 +206,7 @@ def report(
         typer.echo(f"written: {csv}")
 
 
-StudyFile = Annotated[Path, typer.Argument(metavar="FILE", help="The study, such as studies/table2.toml.")]
+StudyFile = Annotated[Path, typer.Argument(metavar="FILE", help="The study's file, or a name such as table2.")]
 
 
 @study_app.command("run")

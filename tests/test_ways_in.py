@@ -67,6 +67,13 @@ def test_the_wheel_carries_all_that_the_course_reads_beside_the_package():
     assert (ROOT / "brainssl_utils" / "py.typed").exists()
 
 
+def test_nothing_leaves_the_package_for_a_file_but_through_shipped():
+    own = {"files.py", "setup.py", "results/provenance.py"}  # `shipped` itself; set-up and commit of a checkout
+    for path in (ROOT / "brainssl_utils").rglob("*.py"):
+        name = path.relative_to(ROOT / "brainssl_utils").as_posix()
+        assert name in own or not re.search(r"__file__\)(\.resolve\(\))?\.parent", path.read_text()), name
+
+
 def test_an_installed_package_finds_its_notebooks_inside_itself(tmp_path, monkeypatch):
     inside = tmp_path / "brainssl_utils" / "shipped"
     inside.mkdir(parents=True)

@@ -15,6 +15,7 @@ from brainssl_utils.data.splits.draw import split_name
 from brainssl_utils.errors import CourseError
 from brainssl_utils.evaluation.fine_tuning import FineTuning
 from brainssl_utils.evaluation.protocol import PROBES
+from brainssl_utils.files import shipped
 from brainssl_utils.methods import METHODS, make_method, method_title
 from brainssl_utils.settings import Profile, get_profile
 from brainssl_utils.training.training import default_tag
@@ -148,11 +149,17 @@ class Study:
 def read_study(path: str | Path) -> Study:
     """Read and check a study's file.
 
+    Args:
+        path: the file; or the name of one that travels with the course, "table2" or "studies/table2.toml".
+
     Raises:
         CourseError: it cannot be read, or holds an unknown key, method, split or setting, or a value that cannot work;
             the message names the file and the key.
     """
     path = Path(path)
+    travels = shipped("studies") / f"{path.name.removesuffix('.toml')}.toml"
+    if not path.exists() and str(path.parent) in (".", "studies") and travels.is_file():
+        path = travels
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

@@ -34,7 +34,6 @@ VALUES = {
     "kNN": "evaluations.knn.accuracy",
 }
 """Columns of the table of trainings, and where records have them."""
-STUDIES = Path(__file__).parents[2] / "studies"
 BESIDE = "Beside the study's figures: in %, and points from them; after the last epoch unless said otherwise"
 SCRATCH = "from scratch"
 ROW = ["model", "kind"]
@@ -122,7 +121,7 @@ def shipped_distances(name: str = "readings", folder: str | Path | None = None) 
     """Return how far a committed study's trainings are from the study's figures, by the records that travel with the course.
 
     Args:
-        name: of the file in `studies/`.
+        name: of a file in `studies/`, or a path.
         folder: where the records lie; the checkout's `results/reference/archives` by default.
 
     Returns:
@@ -131,7 +130,7 @@ def shipped_distances(name: str = "readings", folder: str | Path | None = None) 
     Raises:
         CourseError: there is no such study, or a record is damaged.
     """
-    study = read_study(STUDIES / f"{name}.toml")
+    study = read_study(name)
     place = Path(folder) if folder else FOLDER / "archives"
     shipped = read_records(place) if any(place.rglob("*.json")) else []
     # Synthetic images never stand beside the published figures.

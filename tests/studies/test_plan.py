@@ -40,6 +40,20 @@ def test_committed_studies_are_read(name: str, rows: int, epochs: int) -> None:
     assert study.seeds == ((0,) if name == "readings" else (0, 1, 2))
 
 
+@pytest.mark.parametrize("name", ["table2", "table2.toml", "studies/table2.toml"])
+def test_a_study_that_travels_with_the_course_is_found_from_any_folder(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert read_study(name) == read_study(STUDIES / "table2.toml")
+    Path("table2.toml").write_text("seeds = 3", encoding="utf-8")
+    if not name.startswith("studies/") and name.endswith(".toml"):  # one's own comes first
+        with pytest.raises(CourseError, match="seeds"):
+            read_study(name)
+    with pytest.raises(CourseError, match=r"table3\.toml cannot be read"):
+        read_study("table3.toml")
+
+
 def test_few_labels_reads_the_very_trainings_of_fair() -> None:
     few, fair = (read_study(STUDIES / f"{name}.toml") for name in ("few_labels", "fair"))
     assert few.recipes == fair.recipes
