@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from tqdm import tqdm
 
 from brainssl_utils.checks import check_choice
 from brainssl_utils.data.splits.subsets import label_subset
@@ -22,6 +21,7 @@ from brainssl_utils.evaluation.features import FeatureBank, as_bank, encoder_of
 from brainssl_utils.evaluation.fine_tuning import FineTuning, fine_tune
 from brainssl_utils.evaluation.probes import Fold, Probe, holdout_fold, knn_probe, linear_probe, stratified_folds
 from brainssl_utils.evaluation.reports import check_rows, test_report
+from brainssl_utils.showing import progress_bar
 
 if TYPE_CHECKING:
     from brainssl_utils.data.corpus import Corpus
@@ -122,21 +122,20 @@ def label_curve(
     sizes = sorted({min(int(n), len(pool.train)) for n in ns})
     subsets = {(n, seed): label_subset(pool, corpus, n, seed) for n in sizes for seed in seeds}
     rows: list[dict[str, Any]] = []
-    bar = tqdm(total=len(models) * len(subsets) * len(kinds), desc="labels", disable=not progress, ncols=100)
-    for name, given in models.items():
-        several = isinstance(given, (list, tuple))
-        banks = [as_bank(each, corpus) for each in (given if several else [given])]
-        for (n, seed), labels in subsets.items():
-            bank = banks[seeds.index(seed) if several else 0]
-            for kind in kinds:
-                if kind == "fine_tune":
-                    tuning = replace(settings[name], seed=seed)
-                    report = fine_tune(bank.model, corpus, split, labels, tuning, image_size=bank.image_size).report
-                else:
-                    report = evaluate(bank, corpus, split, kind, labels, seed)
-                rows.append({"method": name, "kind": kind, "labels": n, "seed": seed, **_scores(report)})
-                bar.update()
-    bar.close()
+    with progress_bar(len(models) * len(subsets) * len(kinds), "labels", show=progress) as bar:
+        for name, given in models.items():
+            several = isinstance(given, (list, tuple))
+            banks = [as_bank(each, corpus) for each in (given if several else [given])]
+            for (n, seed), labels in subsets.items():
+                bank = banks[seeds.index(seed) if several else 0]
+                for kind in kinds:
+                    if kind == "fine_tune":
+                        tuning = replace(settings[name], seed=seed)
+                        report = fine_tune(bank.model, corpus, split, labels, tuning, image_size=bank.image_size).report
+                    else:
+                        report = evaluate(bank, corpus, split, kind, labels, seed)
+                    rows.append({"method": name, "kind": kind, "labels": n, "seed": seed, **_scores(report)})
+                    bar.update()
     return pd.DataFrame(rows)
 
 
