@@ -31,7 +31,7 @@ def test_progress_and_notices_are_printed_in_a_notebook_alone(notebook, capsys, 
         showing.notice("odd code")
     else:
         with pytest.warns(UserWarning, match="odd code") as told:
-            showing.notice("odd code")
+            showing.notice("odd code", stacklevel=1)
         assert told[0].filename == __file__
     said = capsys.readouterr()
     shown, other = (said.out, said.err) if notebook else (said.err, said.out)
