@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from brainssl_utils.checks import check_choice
+from brainssl_utils.data.splits.draw import paper_split
 from brainssl_utils.data.splits.subsets import label_subset
 from brainssl_utils.errors import CourseError
 from brainssl_utils.evaluation.baselines import Pixels
@@ -80,6 +81,34 @@ def evaluate(
 def pixel_knn(corpus: Corpus, split: Split, labels: Rows | None = None, seed: int = 0) -> dict[str, Any]:
     """Nearest neighbours on raw pixels: what copies and look-alikes alone are worth. Arguments as in `evaluate`."""
     return evaluate(Pixels(), corpus, split, "knn", labels, seed)
+
+
+def pixel_knn_by_copies(corpus: Corpus, seed: int = 0, seeds: int = 3) -> pd.DataFrame:
+    """What copies among the labels are worth to `pixel_knn`, on unchanged test images of splits as published.
+
+    Args:
+        corpus: the images.
+        seed: the first of the splits' seeds.
+        seeds: how many.
+
+    Returns:
+        a row each for all labels, the labels without copies of test images, and those without as many others:
+        correct, n, over all splits together.
+
+    Raises:
+        CourseError: as `evaluate`.
+    """
+    group, rng = corpus.table["group"].to_numpy(), np.random.default_rng(seed)
+    rows = []
+    for each in range(seed, seed + seeds):
+        split = paper_split(corpus, each)
+        copied = np.isin(group[split.train], group[split.test])
+        kept, copies = split.train[~copied], np.unique(split.train[copied])
+        others = np.concatenate([copies, rng.permutation(kept)[len(copies) :]])
+        for name, labels in (("all labels", split.train), ("copies removed", kept), ("others removed", others)):
+            report = pixel_knn(corpus, split, labels=labels, seed=each)
+            rows.append((name, report["correct"], report["n"]))
+    return pd.DataFrame(rows, columns=["labels", "correct", "n"]).groupby("labels", sort=False).sum()
 
 
 def label_curve(
