@@ -23,12 +23,16 @@ COURSE = "course.toml"  # the lessons in their order
 
 @dataclass(frozen=True)
 class Lesson:
-    """One notebook of `course.toml`: its path, title, the lessons whose records it reads, minutes per profile."""
+    """One notebook of `course.toml`: its path, title, the lessons whose records it reads, minutes per profile.
+
+    `learn`: minutes to learn it, 0 where nobody has said.
+    """
 
     path: Path
     title: str
     needs: tuple[str, ...] = ()
     minutes: Mapping[str, float] = field(default_factory=dict)
+    learn: int = 0
 
     @property
     def name(self) -> str:
@@ -65,7 +69,13 @@ def read_course(notebooks_dir: Path) -> list[Lesson]:
     try:
         entries = tomllib.loads(path.read_text(encoding="utf-8"))["notebook"]
         lessons = [
-            Lesson(notebooks_dir / entry["file"], entry["title"], tuple(entry["needs"]), entry.get("minutes", {}))
+            Lesson(
+                notebooks_dir / entry["file"],
+                entry["title"],
+                tuple(entry["needs"]),
+                entry.get("minutes", {}),
+                entry.get("learn", 0),
+            )
             for entry in entries
         ]
     except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
