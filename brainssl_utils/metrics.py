@@ -38,9 +38,23 @@ def contrastive_accuracy(h1: Tensor, h2: Tensor) -> float:
         if not _finite(norms1, norms2) and not _finite(h1, h2):
             return float("nan")
         similarity = (h1 @ h2.T).div_(norms2).div_(norms1[:, None])
-    own = torch.arange(len(similarity), device=h1.device)
-    right = (similarity.argmax(1) == own).sum() + (similarity.argmax(0) == own).sum()
+    return diagonal_share(similarity)
+
+
+def diagonal_share(matrix: Tensor) -> float:
+    """Share in 0..1 of the rows and of the columns of a matrix (N, N) whose greatest entry lies on the diagonal."""
+    own = torch.arange(len(matrix), device=matrix.device)
+    right = (matrix.argmax(1) == own).sum() + (matrix.argmax(0) == own).sum()
     return right.item() / (2 * len(own))
+
+
+def cross_correlation(z1: Tensor, z2: Tensor) -> Tensor:
+    """Correlations (D, D) of the features of one view with those of another, (B, D) each, over the batch.
+
+    Rows belong to features of `z1`, columns to those of `z2`. A feature without variance has no correlation: 0 stands there.
+    """
+    a, b = ((z - z.mean(0)) / z.std(0, correction=0).clamp(min=1e-6) for z in (z1, z2))
+    return a.T @ b / len(a)
 
 
 @torch.no_grad()

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 
-from docutils import nodes
 from sphinx.application import Sphinx
 
 import brainssl_utils
-from brainssl_utils.course.notebook import read_notebook
 
 project = "BrainSSL"
 author = "The BrainSSL course authors"
@@ -85,22 +83,6 @@ if repository := os.environ.get("BRAINSSL_REPOSITORY"):
     }
 
 
-def describe_figures(app: Sphinx, doctree: nodes.document) -> None:
-    """Give each figure of a lesson the alternative text that `plots.show` stored beside it, its caption."""
-    source = app.env.doc2path(app.env.docname)
-    if not str(source).endswith(".ipynb"):
-        return
-    described = [
-        output.metadata["image/png"]["alt"]
-        for cell in read_notebook(source).cells
-        for output in cell.get("outputs", [])
-        if "image/png" in output.get("data", {})
-    ]
-    figures = [node for node in doctree.findall(nodes.image) if "alt" not in node]
-    for figure, text in zip(figures, described, strict=True):
-        figure["alt"] = text
-
-
 def rewrite_tables(app: Sphinx, what: str, name: str, item: object, options: object, lines: list[str]) -> None:
     """Turn a docstring's Markdown tables into those of reStructuredText, in place."""
     written: list[str] = []
@@ -118,5 +100,4 @@ def rewrite_tables(app: Sphinx, what: str, name: str, item: object, options: obj
 
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
-    app.connect("doctree-read", describe_figures)
     app.connect("autodoc-process-docstring", rewrite_tables)

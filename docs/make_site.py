@@ -57,11 +57,16 @@ def lesson_page(executed: nbformat.NotebookNode, name: str, run: Path) -> nbform
 
 def lessons_index(lessons: Sequence[Lesson]) -> str:
     """Return the page that lists the lessons: their titles and minutes, in the course's order."""
-    lines = ["# Lessons", "", "In the course's order; minutes at `quick`, on two cores, with the synthetic images.", ""]
-    lines += ["| lesson | about | minutes |", "|---|---|---|"]
+    hours = sum(lesson.learn for lesson in lessons) / 60
+    lines = ["# Lessons", "", f"In the course's order. To learn them all takes about {hours:.0f} hours, exercises and"]
+    lines += [
+        "discussions included. Minutes of machine are those at `quick`, on two cores, with the synthetic images.",
+        "",
+    ]
+    lines += ["| lesson | about | minutes to learn | of machine |", "|---|---|---|---|"]
     for lesson in lessons:
         minutes = lesson.minutes.get("quick", "-")
-        lines.append(f"| [{lesson.name}]({lesson.path.name}) | {lesson.title} | {minutes} |")
+        lines.append(f"| [{lesson.name}]({lesson.path.name}) | {lesson.title} | {lesson.learn or '-'} | {minutes} |")
     return "\n".join([*lines, "", "```{toctree}", ":hidden:", "", *(lesson.name for lesson in lessons), "```", ""])
 
 

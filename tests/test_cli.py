@@ -123,6 +123,9 @@ def test_a_run_of_the_course_loads_no_nbconvert():
 def test_student_copy_has_exercises_but_no_solutions_and_overwrites_nothing(tmp_path, capsys):
     folder = write_course(tmp_path / "notebooks", {"01_first": ["exercise = 1", "solution = 2"]})
     notebook = nbformat.read(folder / "01_first.ipynb", as_version=4)
+    question = "**Discuss.** Why?\n\n<details><summary>An answer</summary>\n\nBecause.\n\n</details>"
+    asked = nbformat.v4.new_markdown_cell(question, metadata={"tags": ["discussion"]})
+    notebook.cells.insert(len(notebook.cells) - 2, asked)
     notebook.cells[-2].metadata["tags"] = ["exercise"]
     notebook.cells[-2].update(execution_count=3, outputs=[nbformat.v4.new_output("stream", text="seen")])
     notebook.cells[-1].metadata["tags"] = ["solution", "hide-cell"]
@@ -133,7 +136,9 @@ def test_student_copy_has_exercises_but_no_solutions_and_overwrites_nothing(tmp_
     nbformat.validate(copy)
     assert [cell.source for cell in copy.cells[-1:]] == ["exercise = 1"]
     assert [cell.id for cell in copy.cells] == [cell.id for cell in notebook.cells[:-1]]
-    assert [cell.metadata.get("tags") for cell in copy.cells] == [None, ["parameters"], ["exercise"]]
+    assert [cell.metadata.get("tags") for cell in copy.cells] == [None, ["parameters"], ["discussion"], ["exercise"]]
+    assert copy.cells[-2].source == "**Discuss.** Why?"
+    assert (out / "course.toml").read_text() == (folder / "course.toml").read_text()
     assert copy.cells[-1].outputs == [] and copy.cells[-1].execution_count is None
     capsys.readouterr()
     assert run("student", out, "--notebooks", folder) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import statistics
 import subprocess
@@ -10,17 +11,24 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from bs4 import BeautifulSoup
+from nbconvert import HTMLExporter
 
 from brainssl_utils import __version__
 from brainssl_utils.course.notebook import first_problem
 from brainssl_utils.course.plan import Lesson, find_notebooks, read_course
 from brainssl_utils.course.run import run_course
+from brainssl_utils.course.student import ANSWER
 from brainssl_utils.results import records
+from brainssl_utils.showing import picture_of
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 PATHS = sorted(FOLDER.glob("*.ipynb"))
 LESSONS = read_course(find_notebooks(FOLDER))
 PARAMETERS = ["data", "profile", "seed", "run_dir"]
+STUDY = "https://doi.org/10.17798/bitlisfen.1558069"
+NO_DISCUSSION = re.compile(r"Setting up|What you work with|Reading, not training|Exercise \d|What to take along")
+COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
 def tags(cell: nbformat.NotebookNode) -> list[str]:
@@ -35,9 +43,30 @@ def code(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
+def prose(notebook: nbformat.NotebookNode) -> str:
+    return "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+
+
+def sections(notebook: nbformat.NotebookNode) -> list[str]:
+    return re.findall(r"^## (.+)$", prose(notebook), re.MULTILINE)
+
+
+def defined(source: str) -> set[str]:
+    """Names that a cell's top level gives a value."""
+    names = set()
+    for statement in ast.parse(source).body:
+        if isinstance(statement, ast.FunctionDef):
+            names.add(statement.name)
+        elif isinstance(statement, ast.Assign):
+            names |= {
+                node.id for target in statement.targets for node in ast.walk(target) if isinstance(node, ast.Name)
+            }
+    return names
+
+
 def words(notebook: nbformat.NotebookNode) -> int:
-    """Words of prose: formulas, code blocks and table rules are not counted."""
-    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    """Words of prose: formulas, code blocks, table rules and folded answers are not counted."""
+    text = ANSWER.sub(" ", prose(notebook))
     text = re.sub(r"```.*?```|\$\$.*?\$\$|\$[^$\n]*\$|<[^>]+>", " ", text, flags=re.DOTALL)
     return len(re.findall(r"[A-Za-zÀ-ž][\w'’-]*", text))
 
@@ -102,6 +131,62 @@ def test_every_exercise_is_followed_by_its_solution(notebook):
         assert checkers[0] and checkers[0] == checkers[1], "exercise and solution call the same checker"
 
 
+def test_a_solution_keeps_to_names_of_its_own(notebook):
+    """So running all cells replaces nothing that a student wrote, and a copy without solutions lacks nothing."""
+    solved = [cell for cell in code(notebook) if "solution" in tags(cell)]
+    own = set().union(*(defined(cell.source) for cell in solved))
+    assert own and not [name for name in own if not name.startswith("solution_")]
+    for cell in solved:
+        assert cell.source.startswith("# The course's solution."), "stub and solution differ at a glance"
+        assert 'print("Solution:", end=" ")\ncheck_' in cell.source, "and so do their verdicts"
+    for cell in notebook.cells:
+        if cell not in solved:
+            assert not [name for name in own if name in cell.source], cell.id
+
+
+def test_every_section_ends_with_a_question_and_a_folded_answer(notebook):
+    asked, heading = {}, ""
+    for cell in notebook.cells:
+        if "discussion" in tags(cell):
+            assert cell.cell_type == "markdown" and cell.source.startswith("**Discuss.** ")
+            assert ANSWER.search(cell.source) and "details" not in ANSWER.sub("", cell.source)
+            asked[heading] = cell
+        elif cell.cell_type == "markdown":
+            heading = ([heading, *re.findall(r"^## (.+)$", cell.source, re.MULTILINE)])[-1]
+    assert [name for name in sections(notebook) if not NO_DISCUSSION.match(name)] == list(asked)
+
+
+def test_the_opening_says_how_long_each_section_takes_to_learn(notebook, request):
+    opening = notebook.cells[0].source
+    rows = re.findall(r"^\| (.+?) \| (\d+) \| ([\d.]*) *\|$", opening, re.MULTILINE)
+    assert [name for name, _, _ in rows] == sections(notebook)
+    [told] = re.findall(r"\*\*Takes\*\* about (\d+) minutes to learn", opening)
+    [listed] = [lesson.learn for lesson in LESSONS if lesson.name in request.node.name]
+    assert sum(int(minutes) for _, minutes, _ in rows) == int(told) == listed
+
+
+def test_the_study_is_named_where_it_is_first_spoken_of_and_every_source_is_in_the_bibliography(notebook):
+    text = prose(notebook)
+    first = next(part for part in re.split(r"\n\s*\n|\n>\s*\n", text) if re.search(r"\bstudy\b", part))
+    assert STUDY in first and "Limited Brain MRI" in first
+    bibliography = (FOLDER.parent / "docs" / "references.bib").read_text(encoding="utf-8")
+    kept = set(re.findall(r"\bdoi = \{(.+?)\}", bibliography))
+    linked = re.findall(r"https://doi\.org/([^)\s]+)", text)
+    assert linked and not set(linked) - kept
+    assert not re.findall(r"\b(?:19|20)\d\d\)(?!\()", re.sub(r"\[[^\]]*\]\([^)]*\)", "", text)), (
+        "a paper without its link"
+    )
+
+
+def test_cells_can_be_read_aloud(notebook):
+    for cell in code(notebook):
+        assert "fmt: skip" not in cell.source, cell.id
+        for node in ast.walk(ast.parse(cell.source)):
+            if isinstance(node, COMPREHENSIONS):
+                inner = [other for other in ast.walk(node) if isinstance(other, COMPREHENSIONS)]
+                assert len(inner) == len(node.generators) == 1, f"{cell.id}: {ast.unparse(node)}"
+
+
 def test_every_notebook_has_the_same_hidden_cell_that_fetches_the_course_in_colab_alone(notebook, monkeypatch):
     [cell] = [cell for cell in notebook.cells if "colab" in tags(cell)]
     assert cell.source == next(c.source for c in nbformat.read(PATHS[0], as_version=4).cells if "colab" in tags(c))
@@ -155,7 +240,18 @@ def test_notebooks_train_on_the_two_named_splits_alone(notebook):
 def assert_executed(lesson: Lesson, out: Path) -> None:
     executed = nbformat.read(out / "notebooks" / lesson.path.name, as_version=4)
     assert first_problem(executed, lesson.name) is None
-    figures = [output for cell in code(executed) for output in cell.outputs if "image/png" in output.get("data", {})]
+    outputs = [output for cell in code(executed) for output in cell.outputs]
+    figures = [picture_of(output) for output in outputs if picture_of(output)]
     assert len(figures) >= 5, f"{lesson.name} shows {len(figures)} figures"
-    text = "".join(output.text for cell in code(executed) for output in cell.outputs if output.output_type == "stream")
-    assert "not yet" in text and "correct" in text, "an untouched exercise says not yet, its solution is correct"
+    assert not [output for output in outputs if "image/png" in output.get("data", {})], "a figure without its text"
+    page = BeautifulSoup(HTMLExporter().from_notebook_node(executed)[0], "html.parser")
+    shown = page.select(".jp-OutputArea-output img")
+    assert len(shown) == len(figures) and all(picture["alt"].strip() for picture in shown)
+    red = [output.text for output in outputs if output.output_type == "stream" and output.name == "stderr"]
+    assert not red, f"{lesson.name} writes to standard error"
+    for cell in code(executed):
+        if {"exercise", "solution"} & set(tags(cell)):
+            assert {output.output_type for output in cell.outputs} == {"stream"}, "the checker's words and nothing else"
+    text = "".join(output.text for output in outputs if output.output_type == "stream")
+    assert "\nnot yet: " in f"\n{text}" and "Solution: correct: " in text
+    assert "Solution: not" not in text, "an untouched exercise says not yet, its solution is correct"

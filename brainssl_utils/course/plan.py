@@ -18,15 +18,21 @@ from brainssl_utils.errors import CourseError
 from brainssl_utils.files import shipped
 from brainssl_utils.validity import digest
 
+COURSE = "course.toml"  # the lessons in their order
+
 
 @dataclass(frozen=True)
 class Lesson:
-    """One notebook of `course.toml`: its path, title, the lessons whose records it reads, minutes per profile."""
+    """One notebook of `course.toml`: its path, title, the lessons whose records it reads, minutes per profile.
+
+    `learn`: minutes to learn it, 0 where nobody has said.
+    """
 
     path: Path
     title: str
     needs: tuple[str, ...] = ()
     minutes: Mapping[str, float] = field(default_factory=dict)
+    learn: int = 0
 
     @property
     def name(self) -> str:
@@ -47,7 +53,7 @@ def find_notebooks(folder: str | Path | None = None) -> Path:
     """
     candidates = [shipped("notebooks"), Path("notebooks")] if folder is None else [Path(folder)]
     for candidate in candidates:
-        if (candidate / "course.toml").is_file():
+        if (candidate / COURSE).is_file():
             return candidate.resolve()
     looked = " and ".join(str(candidate) for candidate in candidates)
     raise CourseError(f"no course.toml in {looked}. Run from the project's folder or name the notebooks' folder.")
@@ -59,11 +65,17 @@ def read_course(notebooks_dir: Path) -> list[Lesson]:
     Raises:
         CourseError: the file is malformed, or a lesson needs one that does not come before it.
     """
-    path = notebooks_dir / "course.toml"
+    path = notebooks_dir / COURSE
     try:
         entries = tomllib.loads(path.read_text(encoding="utf-8"))["notebook"]
         lessons = [
-            Lesson(notebooks_dir / entry["file"], entry["title"], tuple(entry["needs"]), entry.get("minutes", {}))
+            Lesson(
+                notebooks_dir / entry["file"],
+                entry["title"],
+                tuple(entry["needs"]),
+                entry.get("minutes", {}),
+                entry.get("learn", 0),
+            )
             for entry in entries
         ]
     except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:

@@ -10,6 +10,7 @@ from brainssl_utils.course.notebook import read_notebook
 from brainssl_utils.course.plan import find_notebooks, read_course
 from brainssl_utils.errors import CourseError
 from brainssl_utils.files import atomic_path
+from brainssl_utils.showing import picture_of
 
 STYLE = """
 html { scroll-snap-type: y mandatory; font-family: sans-serif; color: #1f2328; background: #fff; }
@@ -68,9 +69,8 @@ def _pages(copy: Path) -> list[str]:
             found = re.findall(r"^#{1,3} (.+)$", cell.source, re.MULTILINE)
             heading = found[-1] if found else heading
         for output in cell.get("outputs", []):
-            if "image/png" in output.get("data", {}):
-                caption = escape(output.metadata.get("image/png", {}).get("alt", ""))
-                source = f"data:image/png;base64,{''.join(output.data['image/png'].split())}"
+            if shown := picture_of(output):
+                source, caption = shown[0], escape(shown[1])
                 pages.append(
                     f'<section><h2>{escape(heading)}</h2><img src="{source}" alt="{caption}"><p>{caption}</p></section>'
                 )

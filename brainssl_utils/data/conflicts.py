@@ -1,6 +1,8 @@
-"""What groups of copies say about a collection: labels that contradict each other, sources that share pictures."""
+"""What groups of copies say about a collection: labels that contradict each other, sources that share pictures, hashes."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -62,3 +64,28 @@ def overlap_table(corpus: Corpus) -> pd.DataFrame:
     counts = pd.crosstab(corpus.table["group"], corpus.table["source"])
     shared = counts.T.dot((counts > 0).astype(int)) - np.diag((counts == 1).sum())  # no image is a copy of itself
     return shared.rename_axis(index="images of", columns="copy in")
+
+
+def hash_search(corpus: Corpus, bits: Sequence[int] = (0, 4, 10)) -> pd.DataFrame:
+    """Compare what perceptual hashes alone would call copies with the groups of copies, all pairs of images at a time.
+
+    Args:
+        corpus: the images.
+        bits: how many of a hash's 64 bits may differ.
+
+    Returns:
+        one row a number of bits: pairs found, how many of them lie in one group, how many images these pairs reach, and
+        the number of images that have a copy.
+    """
+    hashes = np.array([int(text, 16) for text in corpus.table["phash"]], dtype=np.uint64)
+    group = corpus.table["group"].to_numpy()
+    copied = pd.Series(group).duplicated(keep=False).to_numpy()
+    apart = [np.bitwise_count(hashes[row + 1 :] ^ hashes[row]) for row in range(len(hashes))]
+    rows = {}
+    for most in bits:
+        near = [np.flatnonzero(distances <= most) + row + 1 for row, distances in enumerate(apart)]
+        first, second = np.repeat(np.arange(len(hashes)), [len(found) for found in near]), np.concatenate(near)
+        right = group[first] == group[second]
+        reached = np.isin(np.flatnonzero(copied), np.concatenate([first[right], second[right]]))
+        rows[most] = {"pairs": len(first), "in one group": right.sum(), "images reached": reached.sum()}
+    return pd.DataFrame(rows).T.rename_axis("bits").assign(**{"images with a copy": copied.sum()})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -62,7 +63,10 @@ def encode(
     Raises:
         CourseError: images of another type or shape, no images, a batch size below 1, or an unknown precision.
     """
-    encoder, images = encoder_of(model), torch.as_tensor(images)
+    encoder = encoder_of(model)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # they are only read
+        images = torch.as_tensor(images)
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 1 or not len(images):
         raise CourseError(f"expected uint8 images (N, 1, S, S), got {images.dtype} {tuple(images.shape)}.")
     check_number("batch_size", batch_size, at_least=1, whole=True)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from tqdm import tqdm
 
 from brainssl_utils.checks import check_choice
+from brainssl_utils.data.splits.draw import paper_split
 from brainssl_utils.data.splits.subsets import label_subset
 from brainssl_utils.errors import CourseError
 from brainssl_utils.evaluation.baselines import Pixels
@@ -22,6 +22,7 @@ from brainssl_utils.evaluation.features import FeatureBank, as_bank, encoder_of
 from brainssl_utils.evaluation.fine_tuning import FineTuning, fine_tune
 from brainssl_utils.evaluation.probes import Fold, Probe, holdout_fold, knn_probe, linear_probe, stratified_folds
 from brainssl_utils.evaluation.reports import check_rows, test_report
+from brainssl_utils.showing import progress_bar
 
 if TYPE_CHECKING:
     from brainssl_utils.data.corpus import Corpus
@@ -82,6 +83,34 @@ def pixel_knn(corpus: Corpus, split: Split, labels: Rows | None = None, seed: in
     return evaluate(Pixels(), corpus, split, "knn", labels, seed)
 
 
+def pixel_knn_by_copies(corpus: Corpus, seed: int = 0, seeds: int = 3) -> pd.DataFrame:
+    """What copies among the labels are worth to `pixel_knn`, on unchanged test images of splits as published.
+
+    Args:
+        corpus: the images.
+        seed: the first of the splits' seeds.
+        seeds: how many.
+
+    Returns:
+        a row each for all labels, the labels without copies of test images, and those without as many others:
+        correct, n, over all splits together.
+
+    Raises:
+        CourseError: as `evaluate`.
+    """
+    group, rng = corpus.table["group"].to_numpy(), np.random.default_rng(seed)
+    rows = []
+    for each in range(seed, seed + seeds):
+        split = paper_split(corpus, each)
+        copied = np.isin(group[split.train], group[split.test])
+        kept, copies = split.train[~copied], np.unique(split.train[copied])
+        others = np.concatenate([copies, rng.permutation(kept)[len(copies) :]])
+        for name, labels in (("all labels", split.train), ("copies removed", kept), ("others removed", others)):
+            report = pixel_knn(corpus, split, labels=labels, seed=each)
+            rows.append((name, report["correct"], report["n"]))
+    return pd.DataFrame(rows, columns=["labels", "correct", "n"]).groupby("labels", sort=False).sum()
+
+
 def label_curve(
     models: Mapping[str, Any],
     corpus: Corpus,
@@ -122,21 +151,20 @@ def label_curve(
     sizes = sorted({min(int(n), len(pool.train)) for n in ns})
     subsets = {(n, seed): label_subset(pool, corpus, n, seed) for n in sizes for seed in seeds}
     rows: list[dict[str, Any]] = []
-    bar = tqdm(total=len(models) * len(subsets) * len(kinds), desc="labels", disable=not progress, ncols=100)
-    for name, given in models.items():
-        several = isinstance(given, (list, tuple))
-        banks = [as_bank(each, corpus) for each in (given if several else [given])]
-        for (n, seed), labels in subsets.items():
-            bank = banks[seeds.index(seed) if several else 0]
-            for kind in kinds:
-                if kind == "fine_tune":
-                    tuning = replace(settings[name], seed=seed)
-                    report = fine_tune(bank.model, corpus, split, labels, tuning, image_size=bank.image_size).report
-                else:
-                    report = evaluate(bank, corpus, split, kind, labels, seed)
-                rows.append({"method": name, "kind": kind, "labels": n, "seed": seed, **_scores(report)})
-                bar.update()
-    bar.close()
+    with progress_bar(len(models) * len(subsets) * len(kinds), "labels", show=progress) as bar:
+        for name, given in models.items():
+            several = isinstance(given, (list, tuple))
+            banks = [as_bank(each, corpus) for each in (given if several else [given])]
+            for (n, seed), labels in subsets.items():
+                bank = banks[seeds.index(seed) if several else 0]
+                for kind in kinds:
+                    if kind == "fine_tune":
+                        tuning = replace(settings[name], seed=seed)
+                        report = fine_tune(bank.model, corpus, split, labels, tuning, image_size=bank.image_size).report
+                    else:
+                        report = evaluate(bank, corpus, split, kind, labels, seed)
+                    rows.append({"method": name, "kind": kind, "labels": n, "seed": seed, **_scores(report)})
+                    bar.update()
     return pd.DataFrame(rows)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from brainssl_utils.errors import CourseError
 from brainssl_utils.intervals import wilson_interval
@@ -59,6 +60,15 @@ def test_report(y_true: npt.ArrayLike, y_pred: npt.ArrayLike, classes: Sequence[
         "truth": truth.tolist(),
         "predictions": answer.tolist(),
     }
+
+
+def accuracy_table(reports: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """Return a row a report of `test_report`: correct, n, and in % accuracy and its interval's ends, low and high."""
+    rows = {
+        name: [report["correct"], report["n"], *(100 * share for share in (report["accuracy"], *report["ci95"]))]
+        for name, report in reports.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["correct", "n", "accuracy", "low", "high"])
 
 
 test_report.__test__ = False  # type: ignore[attr-defined]  # not a test, whatever its name tells pytest

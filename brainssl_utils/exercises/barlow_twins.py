@@ -1,4 +1,4 @@
-"""Checkers of the Barlow Twins lesson: the cross-correlation matrix, the corrected loss, r_acc from a matrix."""
+"""Checkers of the Barlow Twins lesson: the cross-correlation matrix, where the loss pulls it, r_acc from a matrix."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from brainssl_utils.exercises.base import Wrong, call, checker
+from brainssl_utils.exercises.base import Wrong, as_number, as_tensor, call, checker
 
 
 def _matrix(z_a: Tensor, z_b: Tensor, centred: bool = True) -> Tensor:
@@ -17,21 +17,6 @@ def _matrix(z_a: Tensor, z_b: Tensor, centred: bool = True) -> Tensor:
     if centred:
         a, b = a - a.mean(0), b - b.mean(0)
     return (a / a.norm(dim=0)).T @ (b / b.norm(dim=0))
-
-
-def _loss(c: Tensor, weight: float) -> Tensor:
-    off = c - torch.diag(c.diagonal())
-    return (1 - c.diagonal()).square().sum() + weight * off.square().sum()
-
-
-def _tensor(answer: Any, shape: tuple[int, ...], what: str) -> Tensor:
-    try:
-        values = torch.as_tensor(answer).detach().double()
-    except (TypeError, ValueError, RuntimeError):
-        raise Wrong(f"expected {what}, got {type(answer).__name__}") from None
-    if values.shape != shape:
-        raise Wrong(f"expected {what} of shape {shape}, got {tuple(values.shape)}")
-    return values
 
 
 def _near(one: Tensor | float, other: Tensor | float) -> bool:
@@ -47,18 +32,16 @@ def check_cross_correlation(function: Callable[..., Any]) -> str:
         z_a = torch.randn(rows, width, generator=draw) * scale + offset
         z_b = (z_a + torch.randn(rows, width, generator=draw)) * 2
         kept = z_a.clone(), z_b.clone()
-        answer = _tensor(call(function, z_a, z_b), (width, width), f"the matrix for width {width}, a tensor")
+        answer = as_tensor(call(function, z_a, z_b), (width, width), f"the matrix for width {width}, a tensor")
         if not (torch.equal(z_a, kept[0]) and torch.equal(z_b, kept[1])):
             raise Wrong("the inputs have changed: compute with new tensors, not in place")
-        if not answer.isfinite().all():
-            raise Wrong("the matrix holds NaN or infinity")
         wanted = _matrix(z_a, z_b)
         if _near(answer, wanted):
             continue
         if _near(answer, wanted.T):
             raise Wrong("that is the transpose: row i belongs to feature i of view A, column j to feature j of view B")
         if _near(answer, _matrix(z_a, z_b, centred=False)):
-            raise Wrong("eq. 3 takes for granted that each feature has mean 0 over the batch: centre the columns first")
+            raise Wrong("eq. 3 takes for granted that each feature has mean 0 over the batch; these have not")
         if answer.abs().max() > 1.01:
             raise Wrong(
                 f"an entry is {float(answer.abs().max()):.2f}, but no correlation lies beyond 1: see how it scales"
@@ -70,31 +53,40 @@ def check_cross_correlation(function: Callable[..., Any]) -> str:
 
 
 @checker
-def check_barlow_loss(function: Callable[..., Any]) -> str:
-    """Check `function(c, weight)`: eq. 2 with the square and the product, for a matrix (D, D) and a weight of 0 or more."""
+def check_barlow_slope(function: Callable[..., Any]) -> str:
+    """Check `function(c, weight)`: the derivative of the corrected eq. 2 by each entry of a matrix (D, D), a matrix too."""
     draw = torch.Generator().manual_seed(6)
     for width in (3, 8):
         c = torch.rand(width, width, generator=draw) * 2 - 1
-        for weight in (0.0, 0.1, 2.0):
-            answer = float(_tensor(call(function, c.clone(), weight), (), "one number"))
-            wanted, diagonal = float(_loss(c, weight)), c.diagonal()
-            if _near(answer, wanted):
-                continue
-            off = float(c.square().sum() - diagonal.square().sum())
-            if _near(answer, float((1 - diagonal).sum()) + weight + off):
-                raise Wrong("that is eq. 2 as printed: square what the diagonal lacks, and let the weight multiply")
-            if _near(answer, float((1 - diagonal).sum()) + weight * off):
-                raise Wrong("what the diagonal lacks must be squared, or the loss pulls as hard at 0.99 as at 0")
-            if _near(answer, float((1 - diagonal).square().sum() + weight * c.square().sum())):
-                raise Wrong("the second sum runs over j different from i: leave the diagonal out of it")
-            if _near(answer, wanted / width) or _near(answer, wanted / width**2):
-                raise Wrong("eq. 2 sums over the entries, it does not average")
-            raise Wrong(
-                f"for a {width} x {width} matrix and weight {weight:g} the loss is {wanted:.3f}, not {answer:.3f}"
-            )
-    if not _near(float(torch.as_tensor(call(function, torch.eye(5), 0.7))), 0.0):
-        raise Wrong("the identity must cost nothing")
-    return "your loss is 0 at the identity and equals the corrected eq. 2 elsewhere"
+        for weight in (0.1, 2.0, 0.0):
+            answer = as_tensor(call(function, c.clone(), weight), (width, width), "the slopes, a tensor")
+            wanted = _slope(c, weight)
+            if not _near(answer, wanted):
+                raise Wrong(_slope_mistake(answer, wanted, c.double()))
+    return "the diagonal is pulled to 1 and the rest to 0, the rest as hard as the weight says"
+
+
+def _slope(c: Tensor, weight: float) -> Tensor:
+    """Slope of sum (1 - c_ii)^2 + weight * sum c_ij^2, by autograd."""
+    leaf = c.double().clone().requires_grad_()
+    off = leaf - torch.diag(leaf.diagonal())
+    loss = (1 - leaf.diagonal()).square().sum() + weight * off.square().sum()
+    return torch.autograd.grad(loss, leaf)[0]
+
+
+def _slope_mistake(answer: Tensor, wanted: Tensor, c: Tensor) -> str:
+    rest = ~torch.eye(len(c), dtype=torch.bool)
+    if _near(answer, -wanted):
+        return "the signs are turned round: these are the steps downhill, the slope points uphill"
+    if _near(answer, wanted / 2):
+        return "all slopes are half as large as they should be: what does a square become?"
+    if _near(answer.diagonal(), -torch.ones(len(c))):
+        return "on the diagonal that is the slope of eq. 2 as printed, the same at 0.99 as at 0.2"
+    if not _near(answer.diagonal(), wanted.diagonal()):
+        return f"on the diagonal: an entry of {c[0, 0]:.3f} has the slope {wanted[0, 0]:.3f}, not {answer[0, 0]:.3f}"
+    if _near(answer[rest], 2 * c[rest]):
+        return "beside the diagonal the weight has no say, as in eq. 2 as printed"
+    return f"beside the diagonal: an entry of {c[0, 1]:.3f} has the slope {wanted[0, 1]:.3f}, not {answer[0, 1]:.3f}"
 
 
 @checker
@@ -105,7 +97,7 @@ def check_r_acc(function: Callable[..., Any]) -> str:
     for c in (torch.eye(4), by_hand, torch.rand(9, 9, generator=draw) + 0.3 * torch.eye(9), -torch.eye(5)):
         own = torch.arange(len(c))
         rows, columns = (float((side.argmax(1) == own).double().mean()) for side in (c, c.T))
-        answer = float(_tensor(call(function, c.clone()), (), "one number"))
+        answer = as_number(call(function, c.clone()))
         if _near(answer, (rows + columns) / 2):
             continue
         if _near(answer, rows) or _near(answer, columns):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from brainssl_utils.exercises.base import Wrong, call, checker
+import numpy as np
+
+from brainssl_utils.exercises.base import Wrong, as_number, call, checker
 from brainssl_utils.intervals import wilson_interval
 
 
@@ -12,7 +14,7 @@ from brainssl_utils.intervals import wilson_interval
 def check_chance_level(function: Any) -> str:
     """Check f(batch size): half of the pairs found for certain, the others guessed."""
     for size in (16, 2, 500):  # not 2 first: 1 / 2 is what the mistakes below have in common
-        value, expected = float(call(function, size)), 0.5 + 0.5 / size
+        value, expected = as_number(call(function, size)), 0.5 + 0.5 / size
         if abs(value - 1 / size) < 1e-9:
             raise Wrong("that is chance when no pair is identical; half of them are, and those are always found")
         if abs(value - 0.5) < 1e-9:
@@ -39,7 +41,10 @@ def check_rows_differ(function: Any) -> str:
     for a, b, n in cases:
         (low_a, high_a), (low_b, high_b) = wilson_interval(a, n), wilson_interval(b, n)
         expected = low_a > high_b or low_b > high_a
-        if bool(call(function, a, b, n)) != expected:
+        answer = call(function, a, b, n)
+        if not isinstance(answer, (bool, np.bool_)):
+            raise Wrong(f"answer True or False, not {answer!r} ({type(answer).__name__})")
+        if answer != expected:
             raise Wrong(
                 f"{a} and {b} of {n}: the intervals {'lie apart' if expected else 'overlap'}; you say otherwise"
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations
+from operator import index
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -88,9 +89,13 @@ def _apart(first: np.uint64, second: np.uint64) -> int:
 
 def _pairs(answer: Any) -> set[tuple[int, int]]:
     try:
-        pairs = [(int(i), int(j)) for i, j in answer]
+        given = [(i, j) for i, j in answer]
     except (TypeError, ValueError):
         raise Wrong(f"expected a list of pairs of row numbers, got {type(answer).__name__}") from None
+    try:
+        pairs = [(index(i), index(j)) for i, j in given]
+    except TypeError:
+        raise Wrong("row numbers are whole numbers (int), and something else is in a pair") from None
     for i, j in pairs:
         if i == j:
             raise Wrong(f"row {i} is paired with itself")
@@ -107,7 +112,10 @@ def _rows(answer: Any, names: tuple[str, ...]) -> list[Rows]:
         raise Wrong(f"return {len(names)} arrays of row numbers: {', '.join(names)}")
     rows = []
     for part, values in zip(names, answer):
-        array = np.asarray(values)
+        try:
+            array = np.asarray(values)
+        except ValueError:  # lists of different lengths
+            raise Wrong(f"{part}: expected a flat array of row numbers") from None
         if array.dtype == bool or array.ndim != 1 or (len(array) and not np.issubdtype(array.dtype, np.integer)):
             raise Wrong(f"{part}: expected a flat array of row numbers, got shape {array.shape}, {array.dtype}")
         if len(np.unique(array)) < len(array):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from brainssl_utils.exercises.base import Wrong, call, checker
+from brainssl_utils.exercises.base import Wrong, as_number, call, checker
 
 
 @checker
@@ -81,7 +81,7 @@ def uneven(values: Tensor, n: int) -> bool:
 
 @checker
 def check_hidden_loss(function: Callable[[Tensor, Tensor, Tensor], Tensor]) -> str:
-    """The student's loss (repaired, image, hidden) -> scalar, all (B, 1, S, S): mean squared error where hidden."""
+    """The student's loss (repaired, image, hidden) -> scalar, all (B, 1, S, S): mean over images of their hidden errors."""
     generator = torch.Generator().manual_seed(4)
     for n, size in ((3, 4), (1, 6), (5, 8)):
         repaired, image = torch.rand(2, n, 1, size, size, generator=generator)
@@ -89,30 +89,41 @@ def check_hidden_loss(function: Callable[[Tensor, Tensor, Tensor], Tensor]) -> s
         hidden[:, :, 0, 0] = True
         repaired.requires_grad_()
         answer = call(function, repaired, image, hidden)
-        if not isinstance(answer, Tensor) or answer.numel() != 1:
-            raise Wrong("expected one number, as a tensor.")
-        error = (repaired.detach() - image).square()
-        right, value = float(error[hidden].mean()), float(answer.detach())
+        if not isinstance(answer, Tensor):
+            raise Wrong(f"expected one number, as a tensor; got {type(answer).__name__}.")
+        value, right = as_number(answer), image_by_image(repaired.detach(), image, hidden)
         if abs(value - right) > 1e-5:
             raise Wrong(f"it gives {value:.4f}, not {right:.4f}. {loss_hint(value, repaired.detach(), image, hidden)}")
+        if not answer.requires_grad:
+            raise Wrong("the loss does not remember how it was made, so nothing can be trained with it.")
         (slope,) = torch.autograd.grad(answer, repaired)
         if (slope[~hidden] != 0).any():
             raise Wrong("visible pixels still have a slope: the network would be trained on what it can copy.")
-    return "hidden pixels alone count, each of them as much as any other."
+    return "hidden pixels alone count, and an image with a large hole counts no more than one with a small hole."
+
+
+def image_by_image(repaired: Tensor, image: Tensor, hidden: Tensor, power: int = 2) -> float:
+    """The loss image by image, as it is done on paper."""
+    errors = (repaired - image).abs() ** power
+    return sum(float(error[mask].mean()) for error, mask in zip(errors, hidden)) / len(errors)
 
 
 def loss_hint(value: float, repaired: Tensor, image: Tensor, hidden: Tensor) -> str:
-    error = (repaired - image).square()
-    each = torch.stack([one[mask].mean() for one, mask in zip(error, hidden)]).mean()
+    error, each = (repaired - image).square(), image_by_image(repaired, image, hidden)
     mistakes = (
         (error.mean(), "This is the loss on the whole image."),
         (error[~hidden].mean(), "This is the loss on the visible part: `hidden` is True where a pixel was hidden."),
-        ((error * hidden).mean(), "You divide by the number of all pixels: divide by the number of hidden ones."),
-        ((error * hidden).sum(), "This is a sum: take the mean over the hidden pixels."),
-        (each, "This is a mean over images of their means: give every hidden pixel of the batch the same weight."),
-        ((repaired - image).abs()[hidden].mean(), "This is the absolute error: square it."),
+        (
+            error[hidden].mean(),
+            "Here every hidden pixel counts the same, so a scan with a large hole outvotes the others.",
+        ),
+        ((error * hidden).mean(), "You divide by the number of all pixels, hidden or not."),
+        ((error * hidden).sum(), "This is a sum over pixels and images: nothing is divided."),
+        (each * len(error), "This is a sum over the images."),
+        (image_by_image(repaired, image, hidden, 1), "This is the absolute error: square it."),
     )
     for mistake, message in mistakes:
         if abs(value - float(mistake)) < 1e-5:
             return message
-    return "Square the differences, keep the hidden pixels, take their mean."
+    alone = image_by_image(repaired[:1], image[:1], hidden[:1])
+    return f"Try the first image of the batch alone: its loss is {alone:.4f}."

@@ -1,4 +1,4 @@
-"""Checkers of the NNCLR lesson: the nearest neighbour by cosine, and the queue that forgets its oldest entries first."""
+"""Checkers of the NNCLR lesson: the nearest neighbour among other scans, and the queue that forgets its oldest first."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from brainssl_utils.exercises.base import Wrong, call, checker
+from brainssl_utils.exercises.base import Wrong, as_tensor, call, checker
 
 
 def _rows(answer: Any, shape: tuple[int, int], what: str) -> Tensor:
@@ -17,39 +17,56 @@ def _rows(answer: Any, shape: tuple[int, int], what: str) -> Tensor:
         raise Wrong(f"expected {what} as a tensor, got {type(answer).__name__}")
     if tuple(answer.shape) != shape:
         raise Wrong(f"expected {what}, shape {shape}; got shape {tuple(answer.shape)}")
+    as_tensor(answer, shape, what)  # its values are numbers
     return answer
 
 
 @checker
 def check_nearest_neighbours(function: Callable[..., Any]) -> str:
-    """Check `function(queries, queue)`: for each query (N, D) the entry of the queue (M, D) with the greatest cosine."""
+    """Check `function(queries, queue, own, owner)`: for each query (N, D) the nearest entry of the queue (M, D) of others.
+
+    Nearest means the greatest cosine. `own` (N,) and `owner` (M,) are numbers of scans; entries of the query's own scan
+    do not count.
+    """
     draw = torch.Generator().manual_seed(8)
     small = torch.tensor([[1.0, 0.0], [0.6, 0.8], [3.0, 3.0], [-2.0, 0.1]])
     asked = torch.tensor([[2.0, 0.1], [0.1, 0.2], [-0.3, 0.0]])
-    spread = torch.randn(60, 16, generator=draw) * torch.rand(60, 1, generator=draw).mul(4).exp()
-    for queries, queue in ((asked, small), (torch.randn(25, 16, generator=draw), spread)):
-        cosine = F.normalize(queries, dim=1) @ F.normalize(queue, dim=1).T
-        wanted = queue[cosine.argmax(1)]
-        answer = call(function, queries.clone(), queue.clone())
+    many, spread = torch.randn(25, 16, generator=draw), torch.randn(60, 16, generator=draw)
+    spread[:25] += 3 * many  # every query's own scan is in the queue, and near
+    spread *= torch.rand(60, 1, generator=draw).mul(4).exp()
+    for queries, queue, own in ((asked, small, torch.full((3,), -1)), (many, spread, torch.arange(25))):
+        owner = torch.arange(len(queue))
+        answer = call(function, queries.clone(), queue.clone(), own.clone(), owner.clone())
         if isinstance(answer, Tensor) and answer.shape == (len(queries),):
             raise Wrong("these are row numbers: return the queue's rows at these places")
         answer = _rows(answer, (queries.shape[0], queries.shape[1]), "one entry of the queue for each query")
-        if torch.allclose(answer, wanted):
-            continue
-        if torch.allclose(answer, F.normalize(wanted, dim=1), atol=1e-5):
-            raise Wrong("the right entries, but changed in length: return the queue's rows as they are")
-        if torch.allclose(answer, queue[(queries @ queue.T).argmax(1)]):
-            raise Wrong("a long entry wins the plain dot product whatever its direction: bring both to length 1 first")
-        if torch.allclose(answer, queue[torch.cdist(queries, queue).argmin(1)]):
-            raise Wrong("that is the least distance; without length 1 it is not the greatest cosine")
-        if torch.allclose(answer, queue[cosine.argmin(1)]):
-            raise Wrong("these are the entries farthest from the queries")
-        inside = (answer[:, None] == queue[None]).all(2).any(1)
-        if not inside.all():
-            raise Wrong(f"{int((~inside).sum())} of the answers are no entries of the queue")
-        missed = int((answer != wanted).any(1).sum())
-        raise Wrong(f"{missed} of {len(queries)} queries have an entry in the queue with a greater cosine")
-    return "every query gets the entry of the greatest cosine, however long the entries are"
+        _compare_neighbours(answer, queries, queue, own[:, None] == owner[None])
+    return "every query gets the entry of greatest cosine among other scans, however long the entries are"
+
+
+def _compare_neighbours(answer: Tensor, queries: Tensor, queue: Tensor, barred: Tensor) -> None:
+    cosine = F.normalize(queries, dim=1) @ F.normalize(queue, dim=1).T
+    wanted = queue[cosine.masked_fill(barred, -torch.inf).argmax(1)]
+    if torch.allclose(answer, wanted):
+        return
+    by_dot = (queries @ queue.T).masked_fill(barred, -torch.inf).argmax(1)
+    by_distance = torch.cdist(queries, queue).masked_fill(barred, torch.inf).argmin(1)
+    for rows, mistake in (
+        (F.normalize(wanted, dim=1), "the right entries, but changed in length: return the queue's rows as they are"),
+        (queue[cosine.argmax(1)], "these are the nearest entries of all, and some belong to the query's own scan"),
+        (queue[by_dot], "a long entry wins whatever its direction: that is the plain dot product"),
+        (queue[by_distance], "that is the least distance, which for entries of any length is not the greatest cosine"),
+        (queue[cosine.argmin(1)], "these are the entries farthest from the queries"),
+    ):
+        if torch.allclose(answer, rows, atol=1e-5):
+            raise Wrong(mistake)
+    same = (answer[:, None] == queue[None]).all(2)
+    if strange := int((~same.any(1)).sum()):
+        raise Wrong(f"{strange} of the answers are no entries of the queue")
+    if own := int((same & barred).any(1).sum()):
+        raise Wrong(f"{own} queries get an entry of their own scan")
+    missed = int((answer != wanted).any(1).sum())
+    raise Wrong(f"{missed} of {len(queries)} queries have an entry in the queue with a greater cosine")
 
 
 @checker

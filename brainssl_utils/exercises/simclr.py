@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from brainssl_utils.exercises.base import Wrong, call, checker
+from brainssl_utils.errors import CourseError
+from brainssl_utils.exercises.base import Wrong, as_number, call, checker
 from brainssl_utils.views import Views, make_views, to_float
 
 TISSUE = 0.1  # pixels darker than this share of white are background
@@ -87,7 +88,14 @@ def check_recipe(changes: Mapping[str, Any], images: Tensor) -> str:
     """Hold a recipe, given as changes to the empty one, to four measurements on `images`, uint8 (B, 1, S, S)."""
     if not isinstance(changes, Mapping):
         raise Wrong(f"expected a dict such as {{'flip': 0.5}}, got {type(changes).__name__}")
-    found = measure_views(make_views("none", images.shape[-1], **changes), images)
+    for name, value in changes.items():
+        for number in value if isinstance(value, (tuple, list)) else (value,):
+            as_number(number, f"numbers alone, and in {name!r} too")
+    try:
+        views = make_views("none", images.shape[-1], **changes)
+    except CourseError as error:
+        raise Wrong(str(error)) from None
+    found = measure_views(views, images)
     low, high = CORRELATIONS
     said = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
     if found["identical"] >= 0.01:
@@ -135,12 +143,14 @@ def _mistakes(z1: Tensor, z2: Tensor, temperature: float) -> dict[str, float]:
     return {
         "the rows are not brought to length 1 before they are compared": slow_nt_xent(z1, z2, temperature, unit=False),
         "each row's similarity with itself is still in the denominator": slow_nt_xent(z1, z2, temperature, True),
-        "only the other view's rows are in the denominator; all but the row itself belong there": slow_nt_xent(
+        "only the other view's rows are in the denominator, and some of the row's negatives are missing": slow_nt_xent(
             z1, z2, temperature, cross=True
         ),
         "the rows' losses are added up; their mean is asked for": right * rows,
         "the mean is over N; there are 2 N rows": right * 2,
-        "the temperature multiplies the similarities; it has to divide them": slow_nt_xent(z1, z2, 1 / temperature),
+        "the temperature multiplies the similarities: a small one has to sharpen them": slow_nt_xent(
+            z1, z2, 1 / temperature
+        ),
         "the temperature is not used": slow_nt_xent(z1, z2, 1.0),
         "this is log(2 N - 1) whatever the rows are: the printed slip, z_j where z_k is meant": math.log(rows - 1),
         "the sign is wrong: the loss is minus the logarithm": -right,
@@ -157,10 +167,10 @@ def check_nt_xent(function: Callable[[Tensor, Tensor, float], Tensor]) -> str:
         z2 = z1 + torch.randn(n, width, generator=generator)
         z1, z2 = z1.requires_grad_(), z2.requires_grad_()
         answer = call(function, z1, z2, temperature)
-        if not isinstance(answer, Tensor) or answer.ndim:
-            raise Wrong(f"expected one number as a tensor, got {getattr(answer, 'shape', type(answer).__name__)}")
+        if not isinstance(answer, Tensor):
+            raise Wrong(f"expected one number as a tensor, got {type(answer).__name__}")
         z1, z2 = z1.detach(), z2.detach()
-        expected, found = slow_nt_xent(z1, z2, temperature), float(answer.detach())
+        expected, found = slow_nt_xent(z1, z2, temperature), as_number(answer, "one number as a tensor")
         if not math.isclose(found, expected, rel_tol=1e-3, abs_tol=1e-4):
             for mistake, value in _mistakes(z1, z2, temperature).items():
                 if math.isclose(found, value, rel_tol=1e-3, abs_tol=1e-4):
@@ -172,8 +182,9 @@ def check_nt_xent(function: Callable[[Tensor, Tensor, float], Tensor]) -> str:
 
 
 @checker
-def check_temperature(temperature: float, similarities: Tensor, share: float = 0.5) -> str:
+def check_temperature(temperature: Any, similarities: Tensor, share: float = 0.5) -> str:
     """Is `temperature` the one at which the most similar negative carries `share` of the push of all negatives?"""
+    temperature = as_number(temperature)
     if temperature <= 0:
         raise Wrong("a temperature is above 0")
     hardest = float(torch.softmax(torch.as_tensor(similarities).double() / temperature, 0).max())

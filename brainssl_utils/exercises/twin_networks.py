@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from brainssl_utils.exercises.base import NotYet, Wrong, call, checker
+from brainssl_utils.exercises.base import NotYet, Wrong, as_number, call, checker
 
 
 @checker
@@ -18,12 +18,10 @@ def check_contrastive_loss(function: Callable[[Tensor, Tensor, Tensor, float], T
     for n, width, margin in ((4, 2, 1.0), (7, 5, 0.5), (30, 3, 2.0), (1, 2, 1.0)):
         z1, z2 = torch.randn(2, n, width, generator=generator)
         same = torch.rand(n, generator=generator) < 0.5
-        answer = torch.as_tensor(call(function, z1, z2, same, margin))
-        if answer.numel() != 1:
-            raise Wrong(f"expected one number, the mean over the pairs, and got {answer.numel()} of them.")
-        value, right = float(answer), loop_loss(z1, z2, same, margin)
+        value = as_number(call(function, z1, z2, same, margin), "one number, the mean over the pairs")
+        right = loop_loss(z1, z2, same, margin)
         if abs(value - right) > 1e-4 * max(1.0, abs(right)):
-            why = hint(value, z1, z2, same, margin)
+            why = hint(value, z1, z2, same, margin) or one_pair(function)
             raise Wrong(f"for {n} pairs and margin {margin:g} it gives {value:.4f}, not {right:.4f}. {why}")
     return "the same as the sum written out, at every margin and number of pairs."
 
@@ -51,16 +49,23 @@ def hint(value: float, z1: Tensor, z2: Tensor, same: Tensor, margin: float) -> s
         return "Positive and negative pairs have changed places: `same` is True for positive ones."
     if near(loop_loss(z1, z2, same, margin, clip=False)):
         return "A negative pair beyond the margin must cost nothing."
-    return "Positive: the squared distance. Negative: what is missing to the margin, squared, and never less than 0."
+    return ""
+
+
+def one_pair(function: Callable[..., Any]) -> str:
+    """Which kind of pair is priced wrongly: the function is asked for single pairs."""
+    for kind, alike, far in (("positive", True, 0.5), ("negative", False, 0.5), ("negative", False, 2.0)):
+        z1, z2, same = torch.zeros(1, 2), torch.tensor([[far, 0.0]]), torch.tensor([alike])
+        right, value = loop_loss(z1, z2, same, 1.0), as_number(call(function, z1, z2, same, 1.0))
+        if abs(value - right) > 1e-4:
+            return f"Look at one {kind} pair at distance {far} with margin 1: it costs {right:g}, yours {value:g}."
+    return "Single pairs cost what they should: look at how several are put together."
 
 
 @checker
 def check_largest_distance(answer: Any) -> str:
     """The largest distance two normalised embeddings can have."""
-    try:
-        value = float(answer)
-    except (TypeError, ValueError):
-        raise Wrong("give one number.") from None
+    value = as_number(answer)
     if abs(value - 2**0.5) < 1e-3:
         raise Wrong("that is the distance of embeddings at a right angle. They can be further apart.")
     if abs(value - 4) < 1e-3:
@@ -84,10 +89,13 @@ def check_clean_negatives(function: Callable[..., tuple[Tensor, Tensor]]) -> str
             raise Wrong("return two tensors: the rows of the first images and the rows of the second ones.")
         if any(part is None or part is ... for part in result):
             raise NotYet("the function returns nothing yet")
-        first, second = (torch.as_tensor(part) for part in result)
+        try:
+            first, second = (torch.as_tensor(part) for part in result)
+        except (TypeError, ValueError, RuntimeError):
+            raise Wrong("each of the two has to be a tensor of row numbers.") from None
         if first.shape != (n,) or second.shape != (n,):
             raise Wrong(f"asked for {n} pairs, got rows of shape {tuple(first.shape)} and {tuple(second.shape)}.")
-        if first.is_floating_point() or second.is_floating_point():
+        if any(part.is_floating_point() or part.dtype == torch.bool for part in (first, second)):
             raise Wrong("row numbers are whole numbers.")
         return first, second
 

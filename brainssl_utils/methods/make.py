@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ import torch
 from brainssl_utils.encoders import OwnEncoder, make_encoder
 from brainssl_utils.errors import CourseError
 from brainssl_utils.methods.base import METHODS, VIEWS, Method
+from brainssl_utils.showing import notice
 
 FAIR: dict[str, Any] = {"encoder": "paper"}
 """The fair protocol: one encoder, one set of views, one head for every row; a linear probe reads them all alike."""
@@ -87,7 +87,7 @@ def rebuild(record: dict[str, Any], encoder: Any = None) -> Method:
     for what, now in (("encoder_code", method.config.get("encoder_code")), *((v, method.config[v]) for v in VIEWS)):
         if encoder is None and now != record["config"].get(what):
             name = method.config["encoder"] if what == "encoder_code" else now["path"]
-            warnings.warn(f"{name} is not the code that {record['name']} was trained with any more.", stacklevel=3)
+            notice(f"{name} is not the code that {record['name']} was trained with any more.", stacklevel=3)
     return method
 
 

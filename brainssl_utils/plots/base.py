@@ -5,8 +5,10 @@ Figures are made without pyplot's global state: a function returns a `Figure`, a
 
 from __future__ import annotations
 
+import sys
 import textwrap
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from brainssl_utils.files import atomic_path
+from brainssl_utils.showing import picture
 
 
 def new_figure(rows: int = 1, columns: int = 1, width: float = 3.2, height: float = 2.6) -> tuple[Figure, np.ndarray]:
@@ -76,7 +79,10 @@ def image_grid(
 
 
 def show(figure: Figure, caption: str, run_dir: str | Path | None = None, name: str | None = None) -> None:
-    """Put a figure on the page with a caption under it, and save it as `run_dir/figures/name.png` when both are given."""
+    """Put a figure on the page with a caption under it, and save it as `run_dir/figures/name.png` when both are given.
+
+    The caption is also the picture's text for those who cannot see it. A figure that pyplot made is closed afterwards.
+    """
     columns = max(24, int(figure.get_figwidth() * 15))
     text = "\n".join(textwrap.wrap(caption, columns))
     figure.supxlabel(text, fontsize=9, x=0.01, ha="left", color="#444444")
@@ -85,13 +91,12 @@ def show(figure: Figure, caption: str, run_dir: str | Path | None = None, name: 
             figure.savefig(temporary, format="png", dpi=120)
     try:
         from IPython import get_ipython
-        from IPython.display import Image, display
+        from IPython.display import HTML, display
     except ImportError:
         return
     if get_ipython() is not None:
-        from io import BytesIO
-
         buffer = BytesIO()
         figure.savefig(buffer, format="png", dpi=96)
-        picture: Any = Image(data=buffer.getvalue(), alt=caption)
-        display(picture)
+        display(HTML(picture(buffer.getvalue(), caption)))
+    if pyplot := sys.modules.get("matplotlib.pyplot"):
+        pyplot.close(figure)

@@ -18,12 +18,12 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
-from tqdm import tqdm
 
 from brainssl_utils.checks import check_choice
 from brainssl_utils.errors import CourseError
 from brainssl_utils.files import atomic_path
 from brainssl_utils.methods.base import Method
+from brainssl_utils.showing import progress_bar
 
 LOGGERS = ("csv", "tensorboard")
 
@@ -39,9 +39,7 @@ class Epochs(Callback):
         self.key = key
         self.taken_up: list[int] = []
         self.continued_from: list[int] = []
-        self.bar = tqdm(
-            total=epochs, desc=title, unit="epoch", disable=not show, file=None, dynamic_ncols=False, ncols=100
-        )
+        self.bar = progress_bar(epochs, title, "epoch", show)
         self.start = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from brainssl_utils.errors import CourseError
 from brainssl_utils.evaluation.features import encode, images_for
 from brainssl_utils.files import atomic_path
 from brainssl_utils.results.records import read_record, read_records
+from brainssl_utils.showing import notice
 from brainssl_utils.training.reference import load_shipped
 from brainssl_utils.training.run import Run, load_run
 
@@ -143,7 +143,7 @@ def embed(run: Run | str | Path, corpus: Corpus, name: str = "") -> pd.DataFrame
     """
     run = find_run(run, name)
     if note := other_classes(run.record, corpus):
-        warnings.warn(note, stacklevel=2)
+        notice(note)
     features = encode(run, images_for(run.method.encoder, corpus))
     table = corpus.files[["id", "source", "class_name"]].reset_index(drop=True)
     return table.assign(part=_parts(run.record, corpus), features=list(features))

@@ -16,7 +16,9 @@ def verdict(capsys: pytest.CaptureFixture[str]) -> Verdict:
     def ask(check: Callable[..., bool], *answer: Any) -> str:
         right = check(*answer)
         said = capsys.readouterr().out
-        assert right is said.startswith("correct: ") and said.startswith(("correct: ", "not right: ", "not yet: "))
+        assert bool(right) is said.startswith("correct: ") and said.startswith(
+            ("correct: ", "not right: ", "not yet: ")
+        )
         return said
 
     return ask

@@ -81,12 +81,25 @@ def over_all_pixels(repaired, image, hidden):
 
 
 def absolute(repaired, image, hidden):
-    return (repaired - image)[hidden].abs().mean()
+    error = (repaired - image).abs() * hidden
+    return (error.sum((1, 2, 3)) / hidden.sum((1, 2, 3))).mean()
 
 
 def image_by_image(repaired, image, hidden):
-    error = (repaired - image).square()
-    return torch.stack([one[mask].mean() for one, mask in zip(error, hidden)]).mean()
+    error = (repaired - image).square() * hidden
+    return (error.sum((1, 2, 3)) / hidden.sum((1, 2, 3))).mean()
+
+
+def summed_over_images(repaired, image, hidden):
+    return image_by_image(repaired, image, hidden) * len(image)
+
+
+def visible_too(repaired, image, hidden):
+    return image_by_image(repaired, image, hidden) + 0 * repaired.sum() + (repaired - repaired.detach()).sum()
+
+
+def halved(repaired, image, hidden):
+    return image_by_image(repaired, image, hidden) / 2
 
 
 WRONG = [
@@ -100,12 +113,16 @@ WRONG = [
     (check_rectangle_mask, unseeded, "generator"),
     (check_hidden_loss, everywhere, "whole image"),
     (check_hidden_loss, where_visible, "visible part"),
-    (check_hidden_loss, over_all_pixels, "hidden ones"),
+    (check_hidden_loss, over_all_pixels, "all pixels"),
     (check_hidden_loss, absolute, "absolute"),
-    (check_hidden_loss, image_by_image, "same weight"),
+    (check_hidden_loss, mean_where_hidden, "outvotes"),
+    (check_hidden_loss, summed_over_images, "sum over the images"),
+    (check_hidden_loss, visible_too, "still have a slope"),
+    (check_hidden_loss, halved, "first image"),
+    (check_hidden_loss, lambda r, x, m: image_by_image(r.detach(), x, m), "does not remember"),
 ]
 
 
-RIGHT = [(check_rectangle_mask, rectangle), (check_hidden_loss, mean_where_hidden)]
+RIGHT = [(check_rectangle_mask, rectangle), (check_hidden_loss, image_by_image)]
 
 test_answers_are_told_what_they_are = outcomes(untouched(check_rectangle_mask, check_hidden_loss), RIGHT, WRONG)

@@ -16,8 +16,21 @@ def cosines(queries: Tensor, queue: Tensor) -> Tensor:
     return F.normalize(queries, dim=1) @ F.normalize(queue, dim=1).T
 
 
-def nearest(queries: Tensor, queue: Tensor) -> Tensor:
-    return queue[cosines(queries, queue).argmax(1)]
+def nearest(queries: Tensor, queue: Tensor, own: Tensor, owner: Tensor) -> Tensor:
+    return queue[cosines(queries, queue).masked_fill(own[:, None] == owner, -torch.inf).argmax(1)]
+
+
+def by_dot(queries: Tensor, queue: Tensor, own: Tensor, owner: Tensor) -> Tensor:
+    return queue[(queries @ queue.T).masked_fill(own[:, None] == owner, -torch.inf).argmax(1)]
+
+
+def by_distance(queries: Tensor, queue: Tensor, own: Tensor, owner: Tensor) -> Tensor:
+    return queue[torch.cdist(queries, queue).masked_fill(own[:, None] == owner, torch.inf).argmin(1)]
+
+
+def some_own(queries: Tensor, queue: Tensor, own: Tensor, owner: Tensor) -> Tensor:
+    right = nearest(queries, queue, own, owner)
+    return right if own[0] < 0 else torch.cat([queue[:2], right[2:]])
 
 
 def push(queue: Tensor, batch: Tensor) -> Tensor:
@@ -30,15 +43,17 @@ def push_in_place(queue: Tensor, batch: Tensor) -> Tensor:
 
 
 WRONG: list[tuple[Callable[..., bool], Callable[..., object], str]] = [
-    (check_nearest_neighbours, lambda z, q: cosines(z, q).argmax(1), "row numbers"),
-    (check_nearest_neighbours, lambda z, q: F.normalize(nearest(z, q), dim=1), "as they are"),
-    (check_nearest_neighbours, lambda z, q: q[(z @ q.T).argmax(1)], "length 1"),
-    (check_nearest_neighbours, lambda z, q: q[torch.cdist(z, q).argmin(1)], "least distance"),
-    (check_nearest_neighbours, lambda z, q: q[cosines(z, q).argmin(1)], "farthest"),
-    (check_nearest_neighbours, lambda z, q: z, "no entries of the queue"),
-    (check_nearest_neighbours, lambda z, q: q[torch.zeros(len(z), dtype=torch.long)], "greater cosine"),
-    (check_nearest_neighbours, lambda z, q: q, "shape"),
-    (check_nearest_neighbours, lambda z, q: [0], "as a tensor"),
+    (check_nearest_neighbours, lambda z, q, *who: cosines(z, q).argmax(1), "row numbers"),
+    (check_nearest_neighbours, lambda z, q, *who: F.normalize(nearest(z, q, *who), dim=1), "as they are"),
+    (check_nearest_neighbours, lambda z, q, *who: q[cosines(z, q).argmax(1)], "own scan"),
+    (check_nearest_neighbours, by_dot, "plain dot product"),
+    (check_nearest_neighbours, by_distance, "least distance"),
+    (check_nearest_neighbours, lambda z, q, *who: q[cosines(z, q).argmin(1)], "farthest"),
+    (check_nearest_neighbours, lambda z, q, *who: z, "no entries of the queue"),
+    (check_nearest_neighbours, lambda z, q, *who: q[torch.full((len(z),), len(q) - 1)], "greater cosine"),
+    (check_nearest_neighbours, some_own, "2 queries get an entry of their own"),
+    (check_nearest_neighbours, lambda z, q, *who: q, "shape"),
+    (check_nearest_neighbours, lambda z, q, *who: [0], "as a tensor"),
     (check_fifo_queue, lambda q, b: q, "nothing was pushed"),
     (check_fifo_queue, lambda q, b: torch.cat([q, b.detach()])[-len(q) :], "in front"),
     (check_fifo_queue, lambda q, b: torch.cat([b.detach(), q[len(b) :]]), "newest entries fell out"),

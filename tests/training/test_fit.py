@@ -27,6 +27,8 @@ from brainssl_utils.methods.base import Method
 from brainssl_utils.results import records
 from brainssl_utils.sampling import endless
 from brainssl_utils.settings import PROFILES
+from brainssl_utils.showing import progress_bar
+from brainssl_utils.training import lightning
 from brainssl_utils.training.run import Run, load_run
 from brainssl_utils.training.trainer import fit
 
@@ -95,7 +97,7 @@ def test_an_interrupted_training_resumes_to_the_uninterrupted_result(
 def test_ctrl_c_is_a_keyboard_interrupt_after_which_ctrl_c_still_works_and_training_goes_on(
     phantoms: Corpus, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step, handler = Method.training_step, signal.getsignal(signal.SIGINT)
+    step, handler, bars = Method.training_step, signal.getsignal(signal.SIGINT), []
 
     def pressed(self: Method, *arguments: object) -> torch.Tensor:
         if self.current_epoch == 1:
@@ -106,8 +108,10 @@ def test_ctrl_c_is_a_keyboard_interrupt_after_which_ctrl_c_still_works_and_train
     try:
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt, match="simclr"):
             patch.setattr(Method, "training_step", pressed)
-            train("simclr", phantoms, split, tmp_path)
+            patch.setattr(lightning, "progress_bar", lambda *settings: bars.append(progress_bar(*settings)) or bars[-1])
+            fit(make_method("simclr", image_size=32), phantoms, split, SMALL, out=tmp_path, probes=())
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        assert bars and all(bar.disable for bar in bars), "the bar of a training that was stopped is closed"
     finally:
         signal.signal(signal.SIGINT, handler)
     assert train("simclr", phantoms, split, tmp_path).record["taken_up_at_epochs"] == [1]
