@@ -191,3 +191,18 @@ def test_feature_health_tells_a_collapse_from_a_spread() -> None:
     assert metrics.feature_health(np.zeros((4, 3), np.float32))["rank"] == 0
     with pytest.raises(CourseError, match="diverged"):
         metrics.feature_health(torch.full((3, 3), float("nan")))
+
+
+def test_the_diagonals_share_counts_rows_and_columns() -> None:
+    matrix = torch.tensor([[0.9, 0.1, 0.0], [0.2, 0.3, 0.6], [0.8, 0.5, 0.7]])  # row 0 is right, columns 0 and 2 are
+    assert metrics.diagonal_share(matrix) == 3 / 6
+    assert metrics.diagonal_share(torch.eye(4)) == 1 and metrics.diagonal_share(-torch.eye(4)) == 0
+
+
+def test_cross_correlation_is_numpys_and_zero_without_variance() -> None:
+    z1, z2 = torch.randn(2, 40, 5, generator=torch.Generator().manual_seed(1))
+    wanted = torch.tensor(np.corrcoef(z1.T, z2.T)[:5, 5:], dtype=torch.float32)
+    torch.testing.assert_close(metrics.cross_correlation(z1 * 3 + 2, z2), wanted, atol=1e-5, rtol=1e-4)
+    z1[:, 2] = 7.0
+    found = metrics.cross_correlation(z1, z2)
+    assert (found[2] == 0).all() and found.isfinite().all()

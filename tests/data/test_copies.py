@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ import torch
 from PIL import Image
 
 from brainssl_utils import CourseError
-from brainssl_utils.data.conflicts import label_conflicts, overlap_table, resolve_conflicts
+from brainssl_utils.data.conflicts import hash_search, label_conflicts, overlap_table, resolve_conflicts
 from brainssl_utils.data.copies.candidates import hash_pairs, perceptual_hashes
 from brainssl_utils.data.copies.contrast import plain_correlation
 from brainssl_utils.data.copies.linking import links_table
@@ -311,6 +312,17 @@ def test_the_overlap_table_counts_images_with_a_copy_elsewhere() -> None:
     assert table.loc["x"].tolist() == [2, 2, 0]
     assert table.loc["y"].tolist() == [1, 0, 1]
     assert table.loc["z"].tolist() == [0, 1, 2]
+
+
+def test_a_search_by_hash_finds_all_pairs_within_so_many_bits() -> None:
+    hashes = [0, 1, 2**63, 0b1111, 0xFFFF0000]
+    corpus = make_corpus([0, 0, 0, 1, 1], [0] * 5, ["x"] * 5)
+    corpus = replace(corpus, files=corpus.files.assign(phash=[f"{value:016x}" for value in hashes]))
+    found = hash_search(corpus, bits=(0, 1, 4, 64))
+    assert found["pairs"].tolist() == [0, 2, 5, 10]
+    assert found["in one group"].tolist() == [0, 2, 3, 4]
+    assert found["images reached"].tolist() == [0, 3, 3, 5]
+    assert found["images with a copy"].tolist() == [5] * 4
 
 
 def test_the_phantoms_own_copies_are_their_groups(phantoms: Corpus) -> None:

@@ -124,5 +124,7 @@ def test_a_lesson_runs_stops_goes_on_and_keeps_an_answer(browser, lab):
     assert any(answer in cell.source for cell in notebook.cells)
     folded = [cell for cell in notebook.cells if "solution" in cell.metadata.get("tags", [])]
     assert folded and all(cell.metadata.jupyter.source_hidden for cell in folded)
+    texts = page.evaluate("[...document.querySelectorAll('.jp-OutputArea-output img')].map(image => image.alt.trim())")
+    assert texts and all(texts), "figures carry their text into JupyterLab's page"
     assert page.locator(".jp-CodeCell .jp-Placeholder-content, .jp-Placeholder").count() >= 1
     page.close()

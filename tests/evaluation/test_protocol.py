@@ -16,6 +16,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tiny import CLASSES, Holder, TinyCorpus, TinyEncoder, tiny_split
 
+from brainssl_utils.data.corpus import Corpus
+from brainssl_utils.data.splits.draw import paper_split
 from brainssl_utils.data.splits.subsets import label_subset
 from brainssl_utils.errors import CourseError
 from brainssl_utils.evaluation import probes
@@ -23,8 +25,8 @@ from brainssl_utils.evaluation.baselines import Pixels, imagenet_features, rando
 from brainssl_utils.evaluation.features import FeatureBank, encode
 from brainssl_utils.evaluation.fine_tuning import FineTuning, fine_tune
 from brainssl_utils.evaluation.probes import knn_probe, linear_probe
-from brainssl_utils.evaluation.protocol import evaluate, label_curve, pixel_knn
-from brainssl_utils.evaluation.reports import test_report
+from brainssl_utils.evaluation.protocol import evaluate, label_curve, pixel_knn, pixel_knn_by_copies
+from brainssl_utils.evaluation.reports import accuracy_table, test_report
 
 
 @pytest.fixture
@@ -364,6 +366,22 @@ def test_the_curve_refuses_unknown_names_before_it_computes(corpus: TinyCorpus) 
         label_curve({"a": TinyEncoder(), "b": TinyEncoder()}, corpus, split, fine_tuning={"a": FineTuning()})
     with pytest.raises(CourseError, match="2 models for 3 seeds"):
         label_curve({"a": [TinyEncoder()] * 2}, corpus, split)
+
+
+def test_what_copies_are_worth_is_asked_on_unchanged_test_images(phantoms: Corpus) -> None:
+    table = pixel_knn_by_copies(phantoms, seed=0, seeds=1)
+    split = paper_split(phantoms, 0)
+    report = pixel_knn(phantoms, split, seed=0)
+    assert list(table.index) == ["all labels", "copies removed", "others removed"]
+    assert set(table["n"]) == {len(split.test)}
+    assert table.loc["all labels", "correct"] == report["correct"]
+
+
+def test_a_table_of_accuracies_is_in_percent() -> None:
+    report = test_report([0, 1, 1, 0], [0, 1, 0, 0], ("a", "b"))
+    row = accuracy_table({"mine": report}).loc["mine"]
+    assert (row["correct"], row["n"], row["accuracy"]) == (3, 4, 75.0)
+    assert [row["low"], row["high"]] == [100 * end for end in report["ci95"]]
 
 
 # Baseline encoders ------------------------------------------------------------------------------------------------------
