@@ -15,6 +15,7 @@ from IPython.core.formatters import DisplayFormatter
 from test_exercises_data_merging import hash_copies, keep_all, split_patients
 from test_exercises_proposed_model import ANSWER
 from test_exercises_simclr import NEGATIVES, heads
+from test_exercises_without_negatives import HISTORIES
 
 from brainssl_utils.data.splits.draw import paper_split
 from brainssl_utils.exercises import (
@@ -26,6 +27,7 @@ from brainssl_utils.exercises import (
     proposed_model,
     simclr,
     twin_networks,
+    without_negatives,
 )
 from brainssl_utils.exercises.base import Verdict
 
@@ -140,7 +142,29 @@ TABLE: dict[Callable[..., Any], tuple[Answer, Answer, Answer]] = {
         (gives(NAN), "answer True or False"),
         (gives(True), "the intervals overlap"),
     ),
+    without_negatives.check_deviation: (
+        (gives("wide"), "expected one number"),
+        (gives(NAN), "got nan"),
+        (lambda z: z.std(0).mean(), "length 1"),
+    ),
+    without_negatives.check_simsiam_loss: (
+        (gives(-0.5), "as a tensor"),
+        (gives(torch.tensor(INFINITE)), "got inf"),
+        (lambda p1, p2, z1, z2: (p1 - z2).mean(), "expected"),
+    ),
+    without_negatives.check_moved_teacher: (
+        (gives("student"), "a list of 2 tensors"),
+        (lambda teacher, student, momentum: [part * NAN for part in teacher], "NaN or infinite"),
+        (lambda teacher, student, momentum: [part.detach() for part in student], "should be"),
+    ),
+    without_negatives.check_outcomes: (
+        ("hold", "a dictionary"),
+        ({"one": NAN, "other": "narrow"}, 'expected "hold" or "narrow", got nan'),
+        ({"one": "hold", "other": "hold"}, "ends at 0.10"),
+    ),
 }
+VALUES = ("check_largest_distance", "check_outcomes", "check_recipe", "check_temperature")
+"""Checkers of a value, not of a function."""
 CASES = [(check, *answer) for check, answers in TABLE.items() for answer in answers]
 NAMES = [f"{check.__name__}, {kind}" for check in TABLE for kind in KINDS]
 
@@ -153,6 +177,7 @@ def given(phantoms) -> dict[str, tuple[Any, ...]]:
         "check_patient_split": (phantoms,),
         "check_recipe": (heads(),),
         "check_temperature": (NEGATIVES,),
+        "check_outcomes": (HISTORIES,),
     }
 
 
@@ -166,7 +191,7 @@ def test_a_wrong_answer_of_each_kind_is_told_what_is_wrong(check, answer, words,
 @pytest.mark.parametrize("check", TABLE, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("answer", [None, ..., gives(None)], ids=["None", "Ellipsis", "returns None"])
 def test_nothing_is_no_answer_yet(check, answer, given, verdict):
-    if callable(answer) and check.__name__ in ("check_largest_distance", "check_recipe", "check_temperature"):
+    if callable(answer) and check.__name__ in VALUES:
         pytest.skip("its answer is a value")
     if callable(answer) and check.__name__ == "check_test_accuracy":
         answer = dict.fromkeys(ANSWER)
