@@ -80,12 +80,16 @@ def hash_search(corpus: Corpus, bits: Sequence[int] = (0, 4, 10)) -> pd.DataFram
     hashes = np.array([int(text, 16) for text in corpus.table["phash"]], dtype=np.uint64)
     group = corpus.table["group"].to_numpy()
     copied = pd.Series(group).duplicated(keep=False).to_numpy()
-    apart = [np.bitwise_count(hashes[row + 1 :] ^ hashes[row]) for row in range(len(hashes))]
+    near = []
+    for row, own in enumerate(hashes):
+        distance = np.bitwise_count(hashes[row + 1 :] ^ own)
+        found = np.flatnonzero(distance <= max(bits))
+        near.append(np.stack([np.full_like(found, row), found + row + 1, distance[found]]))
+    first, second, apart = np.concatenate(near, axis=1)
+    together = group[first] == group[second]
     rows = {}
     for most in bits:
-        near = [np.flatnonzero(distances <= most) + row + 1 for row, distances in enumerate(apart)]
-        first, second = np.repeat(np.arange(len(hashes)), [len(found) for found in near]), np.concatenate(near)
-        right = group[first] == group[second]
+        right = together & (apart <= most)
         reached = np.isin(np.flatnonzero(copied), np.concatenate([first[right], second[right]]))
-        rows[most] = {"pairs": len(first), "in one group": right.sum(), "images reached": reached.sum()}
+        rows[most] = {"pairs": (apart <= most).sum(), "in one group": right.sum(), "images reached": reached.sum()}
     return pd.DataFrame(rows).T.rename_axis("bits").assign(**{"images with a copy": copied.sum()})

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from brainssl_utils.checks import check_choice
-from brainssl_utils.data.splits.draw import paper_split
+from brainssl_utils.data.splits.draw import copied_and_others, paper_split
 from brainssl_utils.data.splits.subsets import label_subset
 from brainssl_utils.errors import CourseError
 from brainssl_utils.evaluation.baselines import Pixels
@@ -98,15 +98,12 @@ def pixel_knn_by_copies(corpus: Corpus, seed: int = 0, seeds: int = 3) -> pd.Dat
     Raises:
         CourseError: as `evaluate`.
     """
-    group, rng = corpus.table["group"].to_numpy(), np.random.default_rng(seed)
     rows = []
     for each in range(seed, seed + seeds):
         split = paper_split(corpus, each)
-        copied = np.isin(group[split.train], group[split.test])
-        kept, copies = split.train[~copied], np.unique(split.train[copied])
-        others = np.concatenate([copies, rng.permutation(kept)[len(copies) :]])
-        for name, labels in (("all labels", split.train), ("copies removed", kept), ("others removed", others)):
-            report = pixel_knn(corpus, split, labels=labels, seed=each)
+        copied, others = copied_and_others(corpus, split, each)
+        for name, gone in (("all labels", copied[:0]), ("copies removed", copied), ("others removed", others)):
+            report = pixel_knn(corpus, split, labels=np.delete(split.train, gone), seed=each)
             rows.append((name, report["correct"], report["n"]))
     return pd.DataFrame(rows, columns=["labels", "correct", "n"]).groupby("labels", sort=False).sum()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -72,6 +72,18 @@ def call(function: Callable[..., Any], *arguments: Any) -> Any:
     if result is None or result is ...:
         raise NotYet("the function returns nothing yet")
     return result
+
+
+def name_mistake(value: float, mistakes: Iterable[tuple[Any, str]], rel_tol: float = 0.0, abs_tol: float = 0.0) -> None:
+    """Raise `Wrong` with the sentence of the first mistake that gives `value`, within `math.isclose`'s tolerances.
+
+    Args:
+        value: what the student's function gives.
+        mistakes: what each mistake gives, a number, and the sentence that names it.
+    """
+    for result, sentence in mistakes:
+        if math.isclose(value, float(result), rel_tol=rel_tol, abs_tol=abs_tol):
+            raise Wrong(sentence)
 
 
 def as_number(answer: Any, what: str = "one number") -> float:

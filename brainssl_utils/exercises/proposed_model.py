@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from brainssl_utils.exercises.base import NotYet, Wrong, as_number, call, checker
+from brainssl_utils.exercises.base import NotYet, Wrong, as_number, call, checker, name_mistake
 from brainssl_utils.intervals import wilson_interval
 
 FIGURES = ("c_acc", "p_acc", "r_acc", "val_p_acc")
@@ -49,7 +49,7 @@ def _compare(value: float, contrastive: float, classification: float, share: flo
     expected = contrastive + classification
     if math.isclose(value, expected, abs_tol=1e-4):
         return
-    for result, mistake in (
+    mistakes = (
         (
             contrastive + share * classification,
             "`share` changes the classifier's term; it should scale a gradient alone",
@@ -59,9 +59,8 @@ def _compare(value: float, contrastive: float, classification: float, share: flo
         (classification, "that is the classifier's term alone: the contrastive one is missing"),
         (contrastive + images * classification, "the classifier's term is a sum over the images, not their mean"),
         (contrastive - classification, "the classifier's term is subtracted"),
-    ):
-        if math.isclose(value, result, abs_tol=1e-4):
-            raise Wrong(mistake)
+    )
+    name_mistake(value, mistakes, abs_tol=1e-4)
     raise Wrong(
         f"share={share:g}: the loss is {value:.4f}. Without the contrastive term of {contrastive:.4f} that leaves "
         f"{value - contrastive:.4f}, where the classifier's term is {classification:.4f}"

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from brainssl_utils.errors import CourseError
-from brainssl_utils.exercises.base import Wrong, as_number, call, checker
+from brainssl_utils.exercises.base import Wrong, as_number, call, checker, name_mistake
 from brainssl_utils.views import Views, make_views, to_float
 
 TISSUE = 0.1  # pixels darker than this share of white are background
@@ -172,9 +172,8 @@ def check_nt_xent(function: Callable[[Tensor, Tensor, float], Tensor]) -> str:
         z1, z2 = z1.detach(), z2.detach()
         expected, found = slow_nt_xent(z1, z2, temperature), as_number(answer, "one number as a tensor")
         if not math.isclose(found, expected, rel_tol=1e-3, abs_tol=1e-4):
-            for mistake, value in _mistakes(z1, z2, temperature).items():
-                if math.isclose(found, value, rel_tol=1e-3, abs_tol=1e-4):
-                    raise Wrong(mistake)
+            mistakes = _mistakes(z1, z2, temperature).items()
+            name_mistake(found, ((value, sentence) for sentence, value in mistakes), rel_tol=1e-3, abs_tol=1e-4)
             raise Wrong(f"{n} images, temperature {temperature}: expected {expected:.4f}, got {found:.4f}")
         if not answer.requires_grad:
             raise Wrong("the result does not remember how it was made: leave .item(), float() and detach() out")

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from brainssl_utils.exercises.base import NotYet, Wrong, as_number, as_tensor, call, checker
+from brainssl_utils.exercises.base import NotYet, Wrong, as_number, as_tensor, call, checker, name_mistake
 
 OUTCOMES = ("hold", "narrow")
 NARROW = 0.5
@@ -29,7 +29,7 @@ def check_deviation(function: Callable[..., Any]) -> str:
         wanted = [float(unit.std(0, correction=degrees).mean()) for degrees in (0, 1)]
         if any(math.isclose(answer, value, rel_tol=1e-4, abs_tol=1e-6) for value in wanted):
             continue
-        for value, mistake in (
+        mistakes = (
             (z.std(0).mean(), "the outputs were not brought to length 1: a longer vector counts more"),
             (
                 unit.std(1).mean(),
@@ -37,9 +37,8 @@ def check_deviation(function: Callable[..., Any]) -> str:
             ),
             (unit.std(), "this is one deviation of all numbers together: first one for each column, then their mean"),
             (unit.var(0).mean(), "this is the variance: its root is the deviation"),
-        ):
-            if math.isclose(answer, float(value), rel_tol=1e-3, abs_tol=1e-6):
-                raise Wrong(mistake)
+        )
+        name_mistake(answer, mistakes, rel_tol=1e-3, abs_tol=1e-6)
         raise Wrong(f"for outputs of shape {tuple(z.shape)} expected {wanted[0]:.4f}, got {answer:.4f}")
     return "0 for a constant answer, 1/sqrt(D) for outputs that point everywhere"
 
@@ -57,16 +56,15 @@ def check_simsiam_loss(function: Callable[..., Any]) -> str:
     same = (F.cosine_similarity(p1, z1).mean() + F.cosine_similarity(p2, z2).mean()) / 2
     wanted = float(-(ahead + back) / 2)
     if not math.isclose(value, wanted, rel_tol=1e-4, abs_tol=1e-6):
-        for other, mistake in (
+        mistakes = (
             (-wanted, "the sign: a greater cosine must give a smaller loss"),
             (2 * wanted, "the two directions are averaged, not added"),
             (-ahead, "one direction alone: p2 predicts z1 as well"),
             (-back, "one direction alone: p1 predicts z2 as well"),
             (-same, "each prediction is compared with its own projection: it must predict the other view's"),
             (-((p1 * z2).sum(1).mean() + (p2 * z1).sum(1).mean()) / 2, "a plain dot product: bring both to length 1"),
-        ):
-            if math.isclose(value, float(other), rel_tol=1e-3, abs_tol=1e-6):
-                raise Wrong(mistake)
+        )
+        name_mistake(value, mistakes, rel_tol=1e-3, abs_tol=1e-6)
         raise Wrong(f"expected {wanted:.4f}, got {value:.4f}")
     if not answer.requires_grad:
         raise Wrong("no gradient at all: the predictions must learn")

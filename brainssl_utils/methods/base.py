@@ -135,6 +135,8 @@ class Method(pl.LightningModule):
     """Settings, `encoder` among them, with which its study had it; None where the studies have no such row."""
     uses_unlabeled: ClassVar[bool] = True
     """Whether a step shows it unlabelled images; without, it is given a whole batch of labelled ones."""
+    plans_length: ClassVar[bool] = False
+    """Whether something is planned for a training's length, as a schedule is: a finished one is not taken further then."""
     two_views: bool = True
     """Whether the encoded views are two of one image each, which c_acc and r_acc compare."""
     classifier_reads: str = "features"
@@ -402,7 +404,8 @@ class Method(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         # Adam keeps its moments a parameter, so one optimiser equals the reference's two as long as gradients are stopped.
-        return torch.optim.Adam(self.parameters(), lr=self.config["learning_rate"], fused=True)
+        learning = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        return torch.optim.Adam(learning, lr=self.config["learning_rate"], fused=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["course"] = {"history": self.history, "views_seen": self.views_seen}

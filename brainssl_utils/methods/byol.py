@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from brainssl_utils.checks import check_number
 from brainssl_utils.methods.base import Batch, Pretext, Setting
-from brainssl_utils.methods.without_negatives import PredictingMethod
+from brainssl_utils.methods.without_negatives import PREDICTOR, PredictingMethod
 
 
 class BYOL(PredictingMethod):
@@ -36,14 +36,12 @@ class BYOL(PredictingMethod):
 
     name, title, colour, lesson = "byol", "BYOL", "#332288", "09_without_negatives"
     HEADS = (BYOLProjectionHead, BYOLPredictionHead)
-    COMMON_SETTINGS = (
-        *PredictingMethod.SHARED_SETTINGS,
-        Setting("optimiser's rate", "LARS, 0.2 a 256 images, cosine", "SGD, 0.06", "learning_rate"),
-    )
+    plans_length = True  # the momentum rises from the first step to the last
     SETTINGS = (
+        Setting("optimiser's rate", "LARS, 0.2 a 256 images, cosine", "SGD, 0.06", "learning_rate"),
         Setting("teacher's momentum, first", "0.996", "0.996", "momentum"),
         Setting("teacher's momentum, last", "1", "1", "last_momentum"),
-        Setting("prediction head", "yes", "yes", "predictor"),
+        PREDICTOR,
         Setting("projection head: hidden, output", "4096-256", "1024-256", "head_widths"),
         Setting("prediction head: hidden", "4096", "1024", "predictor_width"),
     )
@@ -86,9 +84,3 @@ class BYOL(PredictingMethod):
         """Bring the teacher one step towards the student: momentum x teacher + (1 - momentum) x student, each weight."""
         for name, part in self.taught().items():
             update_momentum(part, self.teacher[name], momentum)
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        # An optimiser of its own also says that a finished training is not taken further: the momentum was planned for
-        # its length.
-        student = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        return torch.optim.Adam(student, lr=self.config["learning_rate"], fused=True)

@@ -9,7 +9,7 @@ from lightly.models.modules import SimSiamPredictionHead, SimSiamProjectionHead
 from torch import Tensor, nn
 
 from brainssl_utils.methods.base import Setting
-from brainssl_utils.methods.without_negatives import PredictingMethod
+from brainssl_utils.methods.without_negatives import PREDICTOR, PredictingMethod
 
 
 class SimSiam(PredictingMethod):
@@ -29,13 +29,10 @@ class SimSiam(PredictingMethod):
 
     name, title, colour, lesson = "simsiam", "SimSiam", "#8B0000", "09_without_negatives"
     HEADS = (SimSiamProjectionHead, SimSiamPredictionHead)
-    COMMON_SETTINGS = (
-        *PredictingMethod.SHARED_SETTINGS,
-        Setting("optimiser's rate", "SGD, 0.05 a 256 images, cosine", "SGD, 0.06", "learning_rate"),
-    )
     SETTINGS = (
+        Setting("optimiser's rate", "SGD, 0.05 a 256 images, cosine", "SGD, 0.06", "learning_rate"),
         Setting("gradient stops at the target", "yes", "yes", "stop_gradient"),
-        Setting("prediction head", "yes", "yes", "predictor"),
+        PREDICTOR,
         Setting("projection head: hidden, output", "2048-2048", "512-128", "head_widths"),
         Setting("batch norm at the projections' end", "yes", "yes", "output_norm"),
         Setting("prediction head: hidden", "512", "64", "predictor_width"),

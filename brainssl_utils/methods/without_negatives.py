@@ -15,6 +15,8 @@ from brainssl_utils.errors import CourseError
 from brainssl_utils.methods.base import Method, Setting
 from brainssl_utils.networks import check_widths
 
+PREDICTOR = Setting("prediction head", "yes", "yes", "predictor")
+
 
 class PredictingMethod(Method):
     """A method that predicts one view's projection from the other's, with the negative cosine as its loss.
@@ -36,7 +38,7 @@ class PredictingMethod(Method):
 
     HEADS: ClassVar[tuple[type[nn.Module], type[nn.Module]]]
     """Lightly's projection and prediction head, each made from its input's, hidden and output width."""
-    SHARED_SETTINGS: ClassVar[Sequence[Setting]] = (
+    COMMON_SETTINGS: ClassVar[Sequence[Setting]] = (
         Setting("image size", "224 x 224", "32 x 32", "image_size"),
         Setting("views", "crop, flip, colour, grey, blur", "Lightly's for each method", "views"),
         Setting("encoder", "ResNet-50", "ResNet-18", "encoder"),

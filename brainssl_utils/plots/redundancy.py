@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from brainssl_utils.plots.base import draw_levels, new_figure, tidy
 from brainssl_utils.plots.colours import GREY, PALETTE, series_colour
@@ -78,6 +79,7 @@ def step_curves(
         for index, name in enumerate(table.columns):
             axes.plot(table.index, table[name], color=series_colour(index), marker=".", label=str(name))
         draw_levels(axes, levels)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         tidy(axes, xlabel, ylabel if axes is row[0] else "", title)
     row[-1].legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure

@@ -158,7 +158,7 @@ def read_study(path: str | Path) -> Study:
     """
     path = Path(path)
     travels = shipped("studies") / f"{path.name.removesuffix('.toml')}.toml"
-    if not path.exists() and str(path.parent) in (".", "studies") and travels.is_file():
+    if not path.is_file() and str(path.parent) in (".", "studies") and travels.is_file():
         path = travels
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))

@@ -104,9 +104,10 @@ def _what_differs(record: dict[str, Any], training: Training) -> str:
 def _is_shorter(record: dict[str, Any], training: Training) -> bool:
     """Whether a record is of this very training with fewer epochs, which can be taken further.
 
-    Not where a method brings its own optimiser: a schedule of learning rates would be planned for its length.
+    Not where a method plans for its length, or brings its own optimiser, whose schedule of learning rates would do so.
     """
-    epochs = record.get("sizes", {}).get("epochs", 0)
-    if not 0 < epochs < training.profile.epochs or type(training.method).configure_optimizers is not PLAIN_OPTIMIZER:
+    epochs, method = record.get("sizes", {}).get("epochs", 0), type(training.method)
+    planned = method.plans_length or method.configure_optimizers is not PLAIN_OPTIMIZER
+    if planned or not 0 < epochs < training.profile.epochs:
         return False
     return record.get("key") == training.with_epochs(epochs).key

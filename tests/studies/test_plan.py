@@ -46,6 +46,8 @@ def test_a_study_that_travels_with_the_course_is_found_from_any_folder(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert read_study(name) == read_study(STUDIES / "table2.toml")
+    Path("table2").mkdir()  # an output folder called after the study does not hide it
+    assert read_study(name) == read_study(STUDIES / "table2.toml")
     Path("table2.toml").write_text("seeds = 3", encoding="utf-8")
     if not name.startswith("studies/") and name.endswith(".toml"):  # one's own comes first
         with pytest.raises(CourseError, match="seeds"):

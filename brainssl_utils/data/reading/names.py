@@ -76,8 +76,7 @@ def patient_in_path(path: str) -> str:
     """The patient that a path names, "" elsewhere: a BIDS subject, or the lowest folder called after one ("patient_03")."""
     if found := _SUBJECT.search(path):
         return found[1]
-    folders = path.replace("!", "/").split("/")[:-1]
-    return next((folder for folder in reversed(folders) if _PERSON.fullmatch(folder)), "")
+    return next((folder for folder in reversed(path.split("/")[:-1]) if _PERSON.fullmatch(folder)), "")
 
 
 def is_part(folder: str) -> bool:

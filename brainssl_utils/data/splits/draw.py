@@ -298,10 +298,9 @@ def paper_split_less(corpus: Corpus, seed: int = 0, copies: bool = True) -> Spli
     Raises:
         CourseError: as `paper_split`, or nothing would be left.
     """
-    split, group = paper_split(corpus, seed), corpus.table["group"].to_numpy()
-    copied = np.isin(group[split.train], group[split.test])
-    others = np.random.default_rng(seed).permutation(np.flatnonzero(~copied))[: copied.sum()]
-    gone = np.flatnonzero(copied) if copies else others
+    split = paper_split(corpus, seed)
+    copied, others = copied_and_others(corpus, split, seed)
+    gone = copied if copies else others
     if not 0 < len(gone) < len(split.train):
         raise CourseError(
             f"corpus '{corpus.name}': {len(gone)} of {len(split.train)} labelled images would be removed, so there is "
@@ -310,6 +309,13 @@ def paper_split_less(corpus: Corpus, seed: int = 0, copies: bool = True) -> Spli
     name = "copies removed" if copies else "others removed"
     kept, unused = np.delete(split.train, gone), np.concatenate([split.unused, split.train[gone]])
     return replace(split, train=kept, unused=unused, name=name, info={**split.info, "kind": name, "removed": len(gone)})
+
+
+def copied_and_others(corpus: Corpus, split: Split, seed: int = 0) -> tuple[Rows, Rows]:
+    """Return places in `split.train`: of the images with a copy among the test images, and of as many others, drawn."""
+    group = corpus.table["group"].to_numpy()
+    copied = np.isin(group[split.train], group[split.test])
+    return np.flatnonzero(copied), np.random.default_rng(seed).permutation(np.flatnonzero(~copied))[: copied.sum()]
 
 
 SPLITS: dict[str, Callable[..., Split]] = {
