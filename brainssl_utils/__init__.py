@@ -19,6 +19,7 @@ _HOMES = {
     "Corpus": "brainssl_utils.data.corpus",
     "load_corpus": "brainssl_utils.data.loading",
     "Split": "brainssl_utils.data.splits.split",
+    "default_split": "brainssl_utils.data.splits.draw",
     "paper_split": "brainssl_utils.data.splits.draw",
     "grouped_split": "brainssl_utils.data.splits.draw",
     "patient_split": "brainssl_utils.data.splits.draw",
@@ -52,7 +53,7 @@ __all__ = [*_HOMES, *_MODULES, "__version__"]
 if TYPE_CHECKING:
     from brainssl_utils.data.corpus import Corpus
     from brainssl_utils.data.loading import load_corpus
-    from brainssl_utils.data.splits.draw import grouped_split, paper_split, patient_split
+    from brainssl_utils.data.splits.draw import default_split, grouped_split, paper_split, patient_split
     from brainssl_utils.data.splits.leakage import leakage
     from brainssl_utils.data.splits.split import Split
     from brainssl_utils.data.splits.subsets import label_subset, validation_part

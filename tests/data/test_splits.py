@@ -15,7 +15,7 @@ from brainssl_utils.data.copies.linking import links_table
 from brainssl_utils.data.corpus import Copies, Corpus
 from brainssl_utils.data.partition import apportion, components, fill
 from brainssl_utils.data.reading.sources import CLASSES
-from brainssl_utils.data.splits.draw import grouped_split, make_split, paper_split, patient_split
+from brainssl_utils.data.splits.draw import default_split, grouped_split, make_split, paper_split, patient_split
 from brainssl_utils.data.splits.leakage import leakage
 from brainssl_utils.data.splits.split import PARTS, Split
 from brainssl_utils.data.splits.subsets import independent_units, label_subset, validation_part
@@ -194,6 +194,41 @@ def test_patient_splits_say_what_is_missing() -> None:
         patient_split(corpus, fold=1)
     with pytest.raises(CourseError, match=r"has folds \[1, 2\]"):
         patient_split(make_corpus(np.arange(40) % 4, patients=["p"] * 40, folds=np.arange(40) % 2 + 1), fold=7)
+
+
+def test_the_default_keeps_patients_apart_where_all_are_known_and_copies_where_none_is() -> None:
+    everyone = make_corpus(np.tile([0, 1, 2, 3], 60), patients=[f"p{i // 4}" for i in range(240)])
+    assert default_split(everyone, 3) == patient_split(everyone, 3)
+    nobody = make_corpus(np.repeat(np.tile([0, 1, 2, 3], 30), 2), groups=np.arange(240) // 2)
+    assert default_split(nobody, 3, train=40) == grouped_split(nobody, 3, train=40)
+    assert make_split("default", nobody, 3) == grouped_split(nobody, 3)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_where_some_patients_are_known_the_default_keeps_those_whole_and_uses_the_others_too(seed: int) -> None:
+    corpus = random_corpus(seed, patients=True)
+    split = default_split(corpus, seed)
+    assert split.name == "known patients"
+    units = independent_units(corpus)
+    taught, tested = np.concatenate([split.train, split.unlabeled]), split.test
+    assert not np.isin(units[tested], units[taught]).any()
+    patient = corpus.table["patient"].to_numpy()
+    assert (patient[split.train] == "").any()
+    assert f"{(patient == '').sum()} images are of unknown patients" in split.info["deviations"][-1]
+
+
+def test_images_without_a_class_stay_away_from_known_patients_who_are_tested() -> None:
+    labels = np.tile([0, 1, 2, 3], 75)
+    labels[200:] = -1
+    patients = [f"p{i % 50}" if i % 3 else "" for i in range(300)]
+    classes = [*CLASSES, ""]  # the name at place -1
+    corpus = make_corpus(labels, patients=patients, classes=classes)
+    corpus = replace(corpus, classes=CLASSES)
+    split = default_split(corpus, 0)
+    patient = corpus.table["patient"].to_numpy()
+    free = split.unlabeled[corpus.labels[split.unlabeled] < 0]
+    assert not np.isin(patient[free], np.setdiff1d(patient[np.r_[split.test, split.train]], [""])).any()
+    assert (patient[free] == "").sum() == ((labels < 0) & (np.array(patients) == "")).sum()
 
 
 def test_independent_units_join_copies_and_patients_and_leave_unknown_patients_alone() -> None:

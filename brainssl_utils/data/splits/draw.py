@@ -1,7 +1,7 @@
 """Splits: which images train, which stay unlabelled, which are for testing, and how that was decided.
 
 `paper_split` draws images at random, as the published study did; `grouped_split` keeps groups of copies whole;
-`patient_split` keeps patients whole as well.
+`patient_split` keeps patients whole as well. `default_split` says which of the last two a corpus asks for.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import pandas as pd
 from brainssl_utils.data.corpus import Corpus
 from brainssl_utils.data.partition import apportion, joined_units
 from brainssl_utils.data.splits.split import Rows, Split
+from brainssl_utils.data.splits.subsets import independent_units
 from brainssl_utils.data.splits.units import Allocation
 from brainssl_utils.errors import CourseError
 
@@ -76,7 +77,7 @@ def grouped_split(
     classes: Sequence[str] | None = None,
     unlabeled: int | None = None,
 ) -> Split:
-    """Split so that no group of copies crosses a boundary between parts; the course's default.
+    """Split so that no group of copies crosses a boundary between parts; the default where patients are unknown.
 
     What is promised is as good as the groups. `benchmarks/split_check.py` holds it to a measure of its own: on the study's
     archives no test image correlates above 0.98, plainly at 96 px and mirrored too, with one that is learned from (seeds
@@ -99,8 +100,7 @@ def grouped_split(
         CourseError: as `paper_split`, or the groups leave a part empty.
     """
     rows = _eligible(corpus, classes)
-    if test is None and len(rows) // 8 >= SMALLEST and len(rows) < PAPER_SIZES["all"]:
-        test = min(PAPER_SIZES["test"], len(rows) // 8)
+    test = _eighth(len(rows)) if test is None else test
     parameters = {"test": test, "train": train, "classes": classes, "unlabeled": unlabeled}
     parameters |= {"one_per_group": one_per_group, "unit": "group"}
     return _unit_split(corpus, "grouped", seed, parameters, rows, _groups(corpus, rows))
@@ -149,6 +149,50 @@ def patient_split(
     return _unit_split(corpus, "patient", seed, parameters, rows, units, unknown, inside)
 
 
+def default_split(
+    corpus: Corpus,
+    seed: int = 0,
+    test: int | None = None,
+    train: int | None = None,
+    one_per_group: bool = True,
+    classes: Sequence[str] | None = None,
+    unlabeled: int | None = None,
+) -> Split:
+    """Split so that nobody is trained on and tested, as far as the corpus can tell; the course's default.
+
+    Where the patient of every image with a class is known (phantoms, figshare), this is `patient_split`; where none is, it
+    is `grouped_split`. Where some are, a patient who is known stays whole, and the other images keep with their copies:
+    they may show people who are tested, and `info["deviations"]` says how many they are.
+
+    Args:
+        corpus, seed, test, train, one_per_group, classes, unlabeled: as in `grouped_split`; sizes left out are those of the
+            split that is taken.
+
+    Returns:
+        a Split named "patient", "grouped", or "known patients".
+
+    Raises:
+        CourseError: as `grouped_split`.
+    """
+    rows = _eligible(corpus, classes)
+    unknown = int((corpus.table["patient"].fillna("").astype(str).to_numpy()[rows] == "").sum())
+    parameters: dict[str, Any] = {"test": test, "train": train, "classes": classes, "unlabeled": unlabeled}
+    if unknown in (0, len(rows)):
+        draw = grouped_split if unknown else patient_split
+        return draw(corpus, seed, one_per_group=one_per_group, **parameters)
+    parameters["test"] = _eighth(len(rows)) if test is None else test
+    parameters |= {"one_per_group": one_per_group, "unit": "known patient"}
+    units = pd.factorize(independent_units(corpus)[rows])[0]
+    split = _unit_split(corpus, "known patients", seed, parameters, rows, units)
+    split.info["deviations"].append(f"{unknown} images are of unknown patients: only copies of them are kept apart.")
+    return split
+
+
+def _eighth(n: int) -> int | None:
+    """The test images of a small corpus of `n` images, where the study's 4 % could not tell two methods apart."""
+    return min(PAPER_SIZES["test"], n // 8) if n // 8 >= SMALLEST and n < PAPER_SIZES["all"] else None
+
+
 def _unit_split(
     corpus: Corpus,
     name: str,
@@ -171,7 +215,8 @@ def _unit_split(
             largest = np.bincount(units).max()
             raise CourseError(
                 f"{name} split: no image is left for the {part} part ({len(rows)} images in {units.max() + 1} "
-                f"{parameters['unit']}s, the largest holds {largest}). Check the threshold of copies, or use more data."
+                f"{parameters['unit']}s, the largest holds {largest}). Check the threshold of copies, or use more data"
+                + ("." if parameters["unit"] == "group" else ", or grouped_split, which lets patients cross.")
             )
     if len(unknown):
         chosen["unused"] = np.concatenate([chosen["unused"], unknown])
@@ -196,11 +241,13 @@ def _add_those_without_class(corpus: Corpus, seed: int, parameters: dict[str, An
         return
     free = np.ones(len(rows), dtype=bool)
     taken = np.concatenate([chosen["train"], chosen["test"]])
-    for column in {"group": ["group"], "patient": ["group", "patient"]}.get(parameters["unit"], []):
-        value = corpus.table[column].to_numpy()
-        free &= ~np.isin(value[rows], value[taken])
-        if column == "patient":
-            free &= value[rows] != ""  # could be anyone's
+    if parameters["unit"] != "image":
+        unit = (
+            corpus.table["group"] if parameters["unit"] == "group" else pd.Series(independent_units(corpus))
+        ).to_numpy()
+        free &= ~np.isin(unit[rows], unit[taken])
+    if parameters["unit"] == "patient":
+        free &= corpus.table["patient"].fillna("").to_numpy()[rows] != ""  # could be anyone's
     order = np.random.default_rng([seed, 5]).permutation(rows[free])
     limit = parameters["unlabeled"]
     room = len(order) if limit is None else max(limit - len(chosen["unlabeled"]), 0)
@@ -325,7 +372,7 @@ SPLITS: dict[str, Callable[..., Split]] = {
     "copies removed": paper_split_less,
     "others removed": partial(paper_split_less, copies=False),
 }
-"""Every split by the name it carries."""
+"""Every split that can be asked for by the name it carries; `default_split` returns one of them on most corpora."""
 
 
 def split_name(name: str) -> str:
@@ -344,9 +391,9 @@ def split_name(name: str) -> str:
 
 
 def make_split(name: str, corpus: Corpus, seed: int = 0) -> Split:
-    """Draw the split called `name`: "grouped", "as published" (or "published"), "patient" ..., in its default sizes.
+    """Draw the split called `name`: "default", "grouped", "as published" (or "published"), "patient" ..., in its default sizes.
 
     Raises:
         CourseError: there is no such split, or the corpus cannot be split so.
     """
-    return SPLITS[split_name(name)](corpus, seed)
+    return default_split(corpus, seed) if name == "default" else SPLITS[split_name(name)](corpus, seed)
