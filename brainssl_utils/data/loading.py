@@ -42,7 +42,7 @@ def load_corpus(
     Copies among the images are looked for when `Corpus.table` or `Corpus.links` is first used, and kept in the cache too.
 
     Args:
-        data: "phantoms" (1500 synthetic files, made on first use), "phantoms:N" (about N), a folder that holds archives
+        data: "phantoms" (3000 synthetic files, made on first use), "phantoms:N" (about N), a folder that holds archives
             (zipped or unpacked, at any depth), class folders or images without a class, one zip, or a file that names
             such a place with `table`, `classes` and `every` (.toml, see `data.description`).
         image_size: side S of the square images in px, 16..1024.

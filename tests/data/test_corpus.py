@@ -398,7 +398,7 @@ def test_a_wrong_number_of_phantoms_is_named(cache: Path, number: str) -> None:
 
 def test_the_word_for_phantoms_says_how_many(tmp_path: Path) -> None:
     words = ("phantoms", "phantoms:60", "phantoms:0240", "archives", "phantoms2:60", tmp_path)
-    assert [phantom_files(word) for word in words] == [1500, 60, 240, None, None, None]
+    assert [phantom_files(word) for word in words] == [3000, 60, 240, None, None, None]
 
 
 def test_the_cache_goes_where_it_is_told(scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from brainssl_utils.errors import CourseError
 @pytest.mark.parametrize(
     ("data", "files"),
     [
-        ("phantoms", 1500),
+        ("phantoms", 3000),
         ("phantoms:60", 60),
         ("phantoms:2000", 2000),
         ("archives", None),

@@ -22,6 +22,7 @@ from brainssl_utils.compute.machine import available_cores
 from brainssl_utils.data.phantoms.anatomy import Head, canonical_head
 from brainssl_utils.data.phantoms.patients import draw_patient, render_slice
 from brainssl_utils.data.phantoms.plan import PlannedFile, plan_files
+from brainssl_utils.data.phantoms.word import DEFAULT_FILES
 from brainssl_utils.errors import CourseError
 from brainssl_utils.files import naming, temporary_path
 
@@ -130,7 +131,7 @@ def _is_finished(out_dir: Path, settings: dict[str, int]) -> bool:
     return False
 
 
-def write_phantoms(out_dir: str | Path, n_files: int = 1500, seed: int = 0, workers: int | None = None) -> Path:
+def write_phantoms(out_dir: str | Path, n_files: int = DEFAULT_FILES, seed: int = 0, workers: int | None = None) -> Path:
     """Write a set of phantoms; a finished set with the same arguments is found and kept.
 
     Args:
