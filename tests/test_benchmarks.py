@@ -97,7 +97,7 @@ def test_ways_of_waiting_are_compared_within_rounds_under_no_variable_but_their_
     ]
     assert len(rows) == len(waiting.WAYS)
     # 80 steps of 240 views: at 100 and 900 views a second alone, at 200 and 1000 beside a busy core.
-    assert first.endswith("| 106.7 (21.3-192.0) | 57.6 (19.2-96.0) | 0.70 | 1.00 | 1.00 |")
+    assert first.endswith("| 500.0 (100.0-900.0) | 270.0 (90.0-450.0) | 0.70 | 1.00 | 1.00 |")
 
 
 def test_the_second_projects_protocol_has_its_shares_of_the_classes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,7 +131,9 @@ def _is_finished(out_dir: Path, settings: dict[str, int]) -> bool:
     return False
 
 
-def write_phantoms(out_dir: str | Path, n_files: int = DEFAULT_FILES, seed: int = 0, workers: int | None = None) -> Path:
+def write_phantoms(
+    out_dir: str | Path, n_files: int = DEFAULT_FILES, seed: int = 0, workers: int | None = None
+) -> Path:
     """Write a set of phantoms; a finished set with the same arguments is found and kept.
 
     Args:
