@@ -268,7 +268,9 @@ def health_notes(run: Any, file: str | Path | None = None) -> str:
 
 def no_band(record: dict[str, Any]) -> str:
     """Say that the course keeps no band for runs like this one."""
-    about = " ".join(filter(None, [record["method"], record["protocol"], record.get("tag") or ""]))
+    about = " ".join(
+        filter(None, [record.get("title") or record["method"], record["protocol"], record.get("tag") or ""])
+    )
     return f"No band is kept for {about} at these sizes ({record['profile']}) on {record['data'].get('name')}."
 
 
@@ -283,7 +285,7 @@ def _bad_signs(record: dict[str, Any], found: pd.DataFrame) -> list[str]:
         )
     if _at_chance(last):
         notes.append(
-            f"The loss ends at chance ({last[LOSS]:.3g}; an answer that knows nothing of the image costs "
+            f"The loss ends no better than chance ({last[LOSS]:.3g}; an answer that knows nothing of the image costs "
             f"{last['chance_loss']:.3g}): train longer, and see whether it falls at all."
         )
     if last.get("feature_rank", math.inf) < 3:

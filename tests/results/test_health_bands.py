@@ -92,7 +92,7 @@ def test_a_measure_that_leaves_its_band_has_one_sentence_with_advice(bands: Path
         ({"feature_rank": 1.2, "feature_deviation": 0.001}, "Collapse: the features use 1.2 directions"),
         ({"feature_deviation": 0.001}, "Collapse: the features lie at one point"),
         ({"rank": 1.4}, "Collapse where the loss looks"),
-        ({"c_loss": 4.99}, "The loss ends at chance"),
+        ({"c_loss": 4.99}, "The loss ends no better than chance"),
         ({"c_loss": None}, "diverged"),
         ({"dead_share": 0.75}, "75% of the features are dead"),
         ({"knn_acc": 0.25}, "no better than guessing"),
