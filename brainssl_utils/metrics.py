@@ -7,6 +7,7 @@ Both accuracies follow the public Keras reference for contrastive classification
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from brainssl_utils.errors import CourseError
@@ -142,8 +143,9 @@ def feature_health(h: Tensor, limit: int = 2048) -> dict[str, float]:
 
     Returns:
         dict with `dim` (D), `dead` (zero-variance features), `rank` (RankMe, Garrido et al. 2023, eq. 1: exponential of
-        the entropy of the normalised singular values, 1..min(N, D)) and `std` (mean standard deviation of the
-        L2-normalised features: 0 when collapsed, about 1/sqrt(D) when spread evenly; SimSiam, Chen and He 2021).
+        the entropy of the normalised singular values, 1..min(N, D)), `std` (mean standard deviation of the
+        L2-normalised features: 0 when collapsed, about 1/sqrt(D) when spread evenly; SimSiam, Chen and He 2021) and
+        `deviation` (`std` as a share of that even spread: 0 when collapsed, about 1 when even).
 
     Raises:
         CourseError: `h` is not (N, D), N is below 2, or it holds a NaN or an infinity.
@@ -155,12 +157,44 @@ def feature_health(h: Tensor, limit: int = 2048) -> dict[str, float]:
         raise CourseError("feature_health: the features hold NaN or infinity; the run has diverged.")
     if len(h) > limit:
         h = h[torch.linspace(0, len(h) - 1, limit).long()]
+    std = float(std_of_l2_normalized(h))
     return {
         "dim": h.shape[1],
         "dead": dead_features(h),
         "rank": _rankme(h),
-        "std": float(std_of_l2_normalized(h)),
+        "std": std,
+        "deviation": std * h.shape[1] ** 0.5,
     }
+
+
+@torch.no_grad()
+def alignment(h1: Tensor, h2: Tensor) -> float:
+    """Mean squared distance of an image's two views on the unit sphere, 0..4; 0 where both are alike (Wang and Isola 2020).
+
+    Args:
+        h1, h2: features of two views, (B, D), any float dtype; row i of one belongs to row i of the other.
+
+    Raises:
+        CourseError: shapes differ, are not (B, D), or B is below 2.
+    """
+    h1, h2 = (F.normalize(h, dim=1) for h in _pair(h1, h2))
+    return float((h1 - h2).square().sum(1).mean())
+
+
+@torch.no_grad()
+def uniformity(h: Tensor) -> float:
+    """Log of the mean of exp(-2 d²) over all pairs of features at distance d on the unit sphere (Wang and Isola 2020).
+
+    0 where all are alike; near -4 at best, where features lie evenly on a sphere of many dimensions.
+
+    Args:
+        h: features of one view of each image, (B, D), any float dtype.
+
+    Raises:
+        CourseError: `h` is not (B, D), or B is below 2.
+    """
+    h, _ = _pair(h, h)
+    return float(torch.pdist(F.normalize(h, dim=1)).square().mul(-2).exp().mean().log())
 
 
 def _rankme(h: Tensor) -> float:

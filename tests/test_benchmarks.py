@@ -14,11 +14,16 @@ from tiny_course import write_course
 from brainssl_utils.data.corpus import Corpus
 from brainssl_utils.data.loading import load_corpus
 from brainssl_utils.data.splits.draw import grouped_split
+from brainssl_utils.methods import make_method
+from brainssl_utils.results.health import MEASURES, find_band
+from brainssl_utils.settings import get_profile
+from brainssl_utils.training.trainer import fit
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import few_labels  # noqa: E402
+import health_bands  # noqa: E402
 import interruptions  # noqa: E402
 import notebook_times  # noqa: E402
 import split_check  # noqa: E402
@@ -188,3 +193,15 @@ def test_a_difference_after_trouble_is_seen(tmp_path: Path) -> None:
     work = interruptions.Work("write", ("-c", write, "{out}"))
     rows = list(interruptions.all_rows([work], tmp_path / "work", moments=1, free=[], seed=0))
     assert [row.same for row in rows] == [True, False, False]
+
+
+def test_bands_are_made_of_the_records_that_fit_writes(phantoms: Corpus, tmp_path: Path, capsys) -> None:
+    tiny = replace(get_profile("smoke"), epochs=2, steps_per_epoch=1)
+    split = grouped_split(phantoms)
+    for seed in range(3):
+        method = make_method("supervised", image_size=32, seed=seed)
+        run = fit(method, phantoms, split, tiny, seed, tmp_path, probes=(), progress=False)
+    health_bands.main([str(tmp_path), "--out", str(tmp_path / "health.csv")])
+    assert "supervised" in capsys.readouterr().out
+    band = find_band(run.record, tmp_path / "health.csv")
+    assert band is not None and set(band.limits) == set(MEASURES)

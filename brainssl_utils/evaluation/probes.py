@@ -21,6 +21,8 @@ STRENGTHS = tuple(10.0**power for power in range(-5, 0))
 """Inverse strengths C of the L2 penalty tried by the linear probe, on standardised features."""
 NEIGHBOURS = (1, 5, 10, 20, 50, 200)
 TEMPERATURES = (0.03, 0.07, 0.2)
+APART = (10, 0.07)
+"""Neighbours and temperature of `knn_accuracy_apart`, which chooses nothing."""
 
 
 class Probe(NamedTuple):
@@ -93,6 +95,33 @@ def knn_probe(
     accuracy = float(scores[:, best, 0].mean()) if len(folds) else None
     chosen = {"k": min(k, len(x)), "temperature": temperature}
     return Probe(_knn(x, y, test_x, k, temperature), chosen, accuracy)
+
+
+def knn_accuracy_apart(x: Array, y: Array, asked: Array, wanted: Array, related: Array) -> float:
+    """Share in 0..1 of images whose nearest neighbours of other patients vote for their class, at fixed settings.
+
+    `APART` says how many neighbours vote, and at which temperature; by cosine similarity, as in `knn_probe`.
+
+    Args:
+        x, y: features (n, D) and class codes (n,) of the images that vote.
+        asked, wanted: features (m, D) and class codes (m,) of those that are voted on; the same images may be given.
+        related: (m, n) bool, where an image must not be voted on by another: itself, its copies, its patient's.
+
+    Raises:
+        CourseError: as in `linear_probe`.
+    """
+    from sklearn.neighbors import KNeighborsClassifier
+
+    y = _check(x, y, asked)
+    k, temperature = APART
+    unit = _unit(x)
+    # Twice as far as anything can be: at this temperature such a neighbour's vote is nothing beside any other's.
+    distance = np.where(related, 4, (1 - _unit(asked) @ unit.T).clip(0, 2))
+    model = KNeighborsClassifier(
+        min(k, len(x)), weights=lambda far: np.exp((1 - far) / temperature), metric="precomputed"
+    )
+    answer = model.fit((1 - unit @ unit.T).clip(0, 2), y).predict(distance)
+    return float((answer == wanted).mean())
 
 
 def holdout_fold(n_train: int, n_validation: int) -> Fold:

@@ -49,6 +49,10 @@ class BarlowTwins(TwoViewMethod):
             self.config["off_diagonal_weight"] = off_diagonal_weight
         self.loss = BarlowTwinsLoss(lambda_param=off_diagonal_weight)
 
+    def chance_loss(self, images: Tensor, n: int) -> float:
+        """Return D, the width of the projections: without variance there is no correlation, and each diagonal entry costs 1."""
+        return float(self.projection_head.out_dim)
+
     def pretext_loss(self, features: Sequence[Tensor], context: Any = None) -> Tensor:
         z1, z2 = project(self.projection_head, features)
         with self.in_float32():

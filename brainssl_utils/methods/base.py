@@ -236,6 +236,15 @@ class Method(pl.LightningModule):
         """Return what c_acc and r_acc are taken on, given the encoded views: these themselves unless overridden."""
         return features
 
+    def chance_loss(self, images: Tensor, n: int) -> float | None:
+        """Return the pretext loss of the best answer that is the same for every image; None where that is not known.
+
+        Args:
+            images: uint8 (B, 1, S, S), some of those that training may see.
+            n: images in a step.
+        """
+        return None
+
     # The step -----------------------------------------------------------------------------------------------------
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,6 +12,11 @@ from brainssl_utils.checks import check_number
 
 NEGATIVES = ("all", "cross")
 """Which other views repel: all of both sets (NT-Xent), or those of the other set alone."""
+
+
+def guessing_loss(negatives: str, n: int) -> float:
+    """Contrastive loss where all candidates look alike, of `n` images a step: the log of how many there are (`NEGATIVES`)."""
+    return math.log(2 * n - 1 if negatives == "all" else n)
 
 
 class CrossViewLoss(nn.Module):

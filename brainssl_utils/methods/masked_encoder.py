@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from brainssl_utils.checks import check_choice, check_number
 from brainssl_utils.methods import masks
 from brainssl_utils.methods.base import Batch, Method, Pretext, Setting, TrainingData, project
+from brainssl_utils.methods.losses import guessing_loss
 from brainssl_utils.networks import Decoder, ProjectionHead
 from brainssl_utils.views import to_float
 
@@ -115,6 +116,16 @@ class MaskedEncoder(Method):
                 self.note("contrast_loss", agreement)
                 loss = loss + self.config["contrast"] * agreement
             return loss
+
+    @torch.no_grad()
+    def chance_loss(self, images: Tensor, n: int) -> float:
+        """Return the error of painting the mean of all images, where the loss looks, and a contrast's guess beside it."""
+        generator = torch.Generator().manual_seed(0)
+        views = self.views(images, generator)
+        error = (views - views.mean(0)).square()
+        if self.config["loss_on"] == "hidden":
+            error = error[self.draw_masks(len(images), generator)]
+        return float(error.mean()) + self.config["contrast"] * guessing_loss("all", n)
 
     @torch.inference_mode()
     def repair(self, images: Tensor, hidden: Tensor) -> Tensor:

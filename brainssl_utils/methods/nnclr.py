@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from brainssl_utils.checks import check_choice, check_number
 from brainssl_utils.errors import CourseError
 from brainssl_utils.methods.base import Setting, TrainingData, project
-from brainssl_utils.methods.losses import NEGATIVES, CrossViewLoss
+from brainssl_utils.methods.losses import NEGATIVES, CrossViewLoss, guessing_loss
 from brainssl_utils.methods.two_views import CLASSIFIER, HEAD, REFERENCE, TEMPERATURE, TwoViewMethod
 
 
@@ -98,6 +98,10 @@ class NNCLR(TwoViewMethod):
             )
         nearest = self.queue(projections.detach(), update=update)
         return projections + (nearest - projections).detach() if self.straight_through else nearest
+
+    def chance_loss(self, images: Tensor, n: int) -> float:
+        """Return ln(2 n - 1) for negatives "all", ln(n) for "cross": all candidates look alike."""
+        return guessing_loss(self.config["negatives"], n)
 
     def pretext_loss(self, features: Sequence[Tensor], context: Any = None) -> Tensor:
         z1, z2 = project(self.projection_head, features)

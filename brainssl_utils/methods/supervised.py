@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from brainssl_utils.errors import CourseError
 from brainssl_utils.methods.base import Batch, Method, Pretext, Setting
@@ -36,6 +37,10 @@ class Supervised(Method):
     @classmethod
     def made_by(cls, protocol: str) -> str:
         return "01_data_merging" if protocol == "fair" else cls.lesson
+
+    def chance_loss(self, images: Tensor, n: int) -> float:
+        """Return ln(classes), the classifier's loss where all classes look equally likely: there is no pretext task."""
+        return math.log(self.config["n_classes"])
 
     def pretext_views(self, batch: Batch, generator: torch.Generator) -> Pretext:
         return Pretext([])

@@ -80,6 +80,13 @@ class TwinNetwork(Method):
             self.note("pair_acc", self.pair_accuracy(z1, z2, context))
             return self.loss(z1, z2, context)
 
+    def chance_loss(self, images: Tensor, n: int) -> float:
+        """Return the loss of one distance for all pairs, half of which are positive: half the margin costs a quarter of it².
+
+        The published squared distance of 0.5 costs 0.25.
+        """
+        return 0.25 if self.loss.margin is None else self.loss.margin**2 / 4
+
     def pair_accuracy(self, z1: Tensor, z2: Tensor, same: Tensor) -> Tensor:
         """Share of pairs on the right side of half the margin (of 0.5 squared where there is no margin)."""
         threshold = 0.5**0.5 if self.loss.margin is None else self.loss.margin / 2

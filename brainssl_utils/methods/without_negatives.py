@@ -70,6 +70,10 @@ class PredictingMethod(Method):
         """Return what is to be predicted of each view, (B, width) each, from the student's own projections or `context`."""
         raise NotImplementedError
 
+    def chance_loss(self, images: Tensor, n: int) -> float:
+        """Return 0, the mean cosine of directions at random: an answer that is the same for every image is the best, -1."""
+        return 0.0
+
     def pretext_loss(self, features: Sequence[Tensor], context: Any = None) -> Tensor:
         # One view after the other: the heads' batch norms see a view's images, and never both views of one.
         z1, z2 = projections = [self.projection_head(view).float() for view in features]

@@ -40,6 +40,7 @@ from brainssl_utils.plots.training import (
     compare_curves,
     confusion_matrices,
     embedding,
+    health,
     interval_bars,
     training_curves,
 )
@@ -62,6 +63,7 @@ __all__ = [
     "gap_curves",
     "grouped_bars",
     "hash_steps",
+    "health",
     "image_grid",
     "image_panel",
     "interval_bars",

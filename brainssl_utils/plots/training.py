@@ -1,17 +1,21 @@
-"""Figures of training: curves of a run, the paper's Figures 7 to 9, confusion matrices, embeddings."""
+"""Figures of training: curves of a run, its health, the paper's Figures 7 to 9, confusion matrices, embeddings."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from brainssl_utils.plots.base import new_figure, tidy
-from brainssl_utils.plots.colours import PALETTE, class_colour, method_colours
+from brainssl_utils.plots.base import draw_levels, new_figure, tidy
+from brainssl_utils.plots.colours import GREY, PALETTE, class_colour, method_colours
+from brainssl_utils.results.health import LOSS, MEASURES, curves, find_band, no_band
 
 ACCURACIES = {
     "c_acc": "c_acc: contrastive",
@@ -112,3 +116,54 @@ def interval_bars(
     axes.set_ylim(-0.6, len(table) - 0.4)
     tidy(axes, xlabel, "")
     return figure
+
+
+def health(run: Any, file: str | Path | None = None) -> Figure:
+    """Draw a run's measures against the epoch, a panel each, over the band of the reference runs where there is one.
+
+    Levels that need no reference are drawn in black: the loss of an answer that knows nothing of the image, the accuracy of
+    guessing, an even spread. The last panel says whose band it is, and a panel whose numbers the record lacks says so.
+
+    Args:
+        run: a `Run`, or a record.
+        file: of the bands; the course's own by default.
+
+    Raises:
+        CourseError: the file of bands is damaged.
+    """
+    record = run if isinstance(run, dict) else run.record
+    found, band = curves(record), find_band(record, file)
+    classes = record["config"].get("n_classes")
+    chance = found["chance_loss"].iloc[-1] if "chance_loss" in found else None
+    levels = {
+        LOSS: {} if chance is None else {"knows nothing": chance},
+        "knn_acc": {"guessing": 1 / classes} if classes else {},
+    }
+    figure, axes = new_figure(2, 4, 2.75, 2.35)
+    for axis, (name, measure) in zip(axes.flat, MEASURES.items()):
+        tidy(axis, "epoch", "", measure.title)
+        axis.title.set_fontsize(9)
+        if name in found:
+            _measured(axis, found[name], band.limits.get(name) if band else None, levels.get(name))
+        else:
+            _say(axis, "not in this record")
+    _say(axes.flat[-1], str(band) if band else no_band(record))
+    axes.flat[-1].set_axis_off()
+    return figure
+
+
+def _measured(axis: Axes, values: pd.Series, limits: pd.DataFrame | None, levels: dict[str, float] | None) -> None:
+    if limits is not None:
+        axis.fill_between(limits.index + 1, limits["low"], limits["high"], color=GREY, alpha=0.25, lw=0, label="band")
+    axis.plot(np.asarray(values.index) + 1, values, color=PALETTE[0], marker=".")
+    draw_levels(axis, levels)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if levels:
+        axis.legend(fontsize=7, frameon=False)
+
+
+def _say(axis: Axes, words: str) -> None:
+    text = "\n".join(textwrap.wrap(words, 30))
+    axis.text(0.5, 0.5, text, ha="center", va="center", fontsize=8, color="#444444", transform=axis.transAxes)
+    axis.set_xticks([])
+    axis.set_yticks([])

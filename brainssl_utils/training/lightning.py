@@ -40,7 +40,7 @@ class Epochs(Callback):
         self.taken_up: list[int] = []
         self.continued_from: list[int] = []
         self.bar = progress_bar(epochs, title, "epoch", show)
-        self.start = 0.0
+        self.start = self.seconds = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.bar.update(trainer.current_epoch - self.bar.n)
@@ -52,10 +52,13 @@ class Epochs(Callback):
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.start = time.perf_counter()
 
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.seconds = time.perf_counter() - self.start  # what is measured after the last step is no training
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not isinstance(pl_module, Method):
             raise TypeError(f"Epochs closes the epochs of a Method, not of a {type(pl_module).__name__}.")
-        row = pl_module.close_epoch(time.perf_counter() - self.start)
+        row = pl_module.close_epoch(self.seconds)
         _log(trainer, row)
         shown = {key: f"{row[key]:.2f}" for key in ("c_loss", "c_acc", "p_acc") if row.get(key) is not None}
         self.bar.set_postfix(shown, refresh=False)

@@ -32,7 +32,10 @@ class Run:
 
     @property
     def history(self) -> pd.DataFrame:
-        """One row an epoch: epoch, c_loss, c_acc, r_acc, p_loss, p_acc, val_p_acc, dead_features, seconds."""
+        """One row an epoch: epoch, c_loss, c_acc, r_acc, p_loss, p_acc, val_p_acc, dead_features, seconds.
+
+        With `fit`'s `health` those of `evaluation.health.MEASURES` too, and chance_loss.
+        """
         return pd.DataFrame(self.record["history"])
 
     @property

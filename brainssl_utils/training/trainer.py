@@ -26,6 +26,7 @@ from brainssl_utils.results import records
 from brainssl_utils.results.provenance import host
 from brainssl_utils.settings import Profile, get_profile
 from brainssl_utils.training.batches import Batches
+from brainssl_utils.training.health import HealthWatch
 from brainssl_utils.training.lightning import (
     Epochs,
     WholeCheckpoints,
@@ -47,6 +48,8 @@ class FitOptions(TypedDict, total=False):
             settings in which the method differs from its protocol.
         probes: which readings of the frozen features go into the record beside the classifier's own test report;
             "linear" and "knn" by default.
+        health: measure at the end of each epoch how the features fare (see `training.health`); True by default. What is
+            trained is the same either way.
         progress: show a bar, one step an epoch, and say what is taken up or replaced; True by default.
         epochs: how many, in place of the profile's. A training of fewer epochs that is finished in `out`, and is the same
             otherwise, is taken further; the result is that of an uninterrupted one.
@@ -58,6 +61,7 @@ class FitOptions(TypedDict, total=False):
     labels: Rows | None
     tag: str
     probes: Sequence[str]
+    health: bool
     progress: bool
     epochs: int | None
     logger: str | None
@@ -88,7 +92,7 @@ def fit(
         seed: seeds batches and views. The weights' seed is `make_method`'s.
         out: the run's folder: the record goes to `out/records`, checkpoints to `out/checkpoints`. None keeps nothing.
         resume: take up a finished or interrupted training found in `out`.
-        **options: labels, tag, probes, progress, epochs, logger, tune_process: see `FitOptions`.
+        **options: labels, tag, probes, health, progress, epochs, logger, tune_process: see `FitOptions`.
 
     Returns:
         the trained method with its record.
@@ -170,7 +174,8 @@ def _train(
         method.setup_data(data)
         with quiet_lightning(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(training.seed)
-            trainer = _trainer(profile.epochs, epochs, files, start, logger)
+            callbacks: list[Callback] = [HealthWatch(batches), epochs] if options.get("health", True) else [epochs]
+            trainer = _trainer(profile.epochs, callbacks, files, start, logger)
             method.to(memory_format=torch.channels_last)
             with usual_ctrl_c(trainer, f"training of {training.name} was interrupted: {kept}"):
                 trainer.fit(method, batches, ckpt_path=str(start.path) if start else None)
@@ -185,9 +190,8 @@ def _train(
 
 
 def _trainer(
-    epochs: int, closing: Epochs, files: RunFiles | None, start: Checkpoint | None, logger: Logger | None
+    epochs: int, callbacks: list[Callback], files: RunFiles | None, start: Checkpoint | None, logger: Logger | None
 ) -> pl.Trainer:
-    callbacks: list[Callback] = [closing]
     if files:
         target = files.checkpoint
         callbacks.append(

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,7 @@ from brainssl_utils import plots
 from brainssl_utils.data.copies.linking import links_table
 from brainssl_utils.data.corpus import Copies, Corpus
 from brainssl_utils.plots.colours import COLOURS
+from brainssl_utils.results.health import make_bands
 
 BLUE, ORANGE, ORANGE_RED, GREY = "#0072B2", "#E69F00", "#D55E00", "#8A8A8A"
 CLASSES = ("glioma", "meningioma", "no_tumor", "pituitary")
@@ -246,6 +249,54 @@ def embedding() -> Figure:
     for index, name in enumerate(CLASSES):
         assert np.allclose(points(figure.axes[1], index), -xy[labels == index])
         assert to_hex(figure.axes[0].collections[index].get_facecolor()[0][:3]).upper() == plots.CLASS_COLOURS[name]
+    return figure
+
+
+def health_record() -> dict[str, Any]:
+    rows = [
+        {"epoch": epoch, "c_loss": 5.0 - epoch, "chance_loss": 4.8, "knn_acc": 0.3 + 0.1 * epoch, "feature_rank": 20.0 - epoch,
+         "feature_deviation": 0.4, "alignment": 0.2 - 0.01 * epoch, "uniformity": -0.8}
+        for epoch in range(3)
+    ]  # fmt: skip
+    return {
+        "method": "simclr", "protocol": "fair", "tag": "", "split": "patient", "profile": "quick", "seed": 0,
+        "data": {"name": "phantoms"}, "config": {"n_classes": 4}, "history": rows,
+        "sizes": {"image_size": 48, "epochs": 3, "steps_per_epoch": 30, "batch_size": 125},
+    }  # fmt: skip
+
+
+@case(
+    panels=8,
+    titles=(
+        "loss",
+        "kNN accuracy",
+        "effective rank of the features",
+        "deviation of the features (even: 1)",
+        "alignment (0: views alike)",
+        "uniformity (lower: more even)",
+        "dead features (share)",
+    ),
+    xlabels=("epoch",) * 7,
+    legend=("band", "knows nothing", "band", "guessing"),
+    texts=(
+        "not in this record",
+        "band: where 19 of 20 further\nruns are expected, by seeds 0,\n1, 2 (profile quick, split\npatient, cpu, float32)",
+    ),
+)
+def health() -> Figure:
+    mine = health_record()
+    runs = [mine | {"seed": seed} for seed in range(3)]
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "health.csv"
+        make_bands(runs).assign(low=lambda table: table["high"] - 0.1).to_csv(path, index=False)
+        figure = plots.health(mine, path)
+        bare = plots.health(mine, Path(folder) / "none.csv")
+    loss, neighbours, rank = figure.axes[:3]
+    assert level(loss, "knows nothing") == 4.8 and level(neighbours, "guessing") == 0.25
+    assert list(rank.get_lines()[0].get_xdata()) == [1, 2, 3] and list(rank.get_lines()[0].get_ydata()) == [20, 19, 18]
+    assert all(len(axes.collections) == 1 for axes in figure.axes[:6])
+    assert not any(axes.collections for axes in bare.axes)
+    assert "No band is kept" in bare.axes[-1].texts[0].get_text()
     return figure
 
 
