@@ -54,7 +54,7 @@ def check_cross_correlation(function: Callable[..., Any]) -> str:
 
 @checker
 def check_barlow_slope(function: Callable[..., Any]) -> str:
-    """Check `function(c, weight)`: the derivative of the corrected eq. 2 by each entry of a matrix (D, D), a matrix too."""
+    """Check `function(c, weight)`: the derivative of the loss by each entry of a matrix (D, D), a matrix too."""
     draw = torch.Generator().manual_seed(6)
     for width in (3, 8):
         c = torch.rand(width, width, generator=draw) * 2 - 1
@@ -81,11 +81,11 @@ def _slope_mistake(answer: Tensor, wanted: Tensor, c: Tensor) -> str:
     if _near(answer, wanted / 2):
         return "all slopes are half as large as they should be: what does a square become?"
     if _near(answer.diagonal(), -torch.ones(len(c))):
-        return "on the diagonal that is the slope of eq. 2 as printed, the same at 0.99 as at 0.2"
+        return "on the diagonal that is the slope of 1 - C_ii without its square, the same at 0.99 as at 0.2"
     if not _near(answer.diagonal(), wanted.diagonal()):
         return f"on the diagonal: an entry of {c[0, 0]:.3f} has the slope {wanted[0, 0]:.3f}, not {answer[0, 0]:.3f}"
     if _near(answer[rest], 2 * c[rest]):
-        return "beside the diagonal the weight has no say, as in eq. 2 as printed"
+        return "beside the diagonal the weight has no say: it multiplies the second sum"
     return f"beside the diagonal: an entry of {c[0, 1]:.3f} has the slope {wanted[0, 1]:.3f}, not {answer[0, 1]:.3f}"
 
 

@@ -31,7 +31,6 @@ from brainssl_utils.plots.neighbours import counted_pairs, neighbour_sheet, queu
 from brainssl_utils.plots.pairs import digit_map, distance_histograms, pair_costs, pair_sheet, twin_diagram
 from brainssl_utils.plots.redundancy import (
     correlation_panels,
-    diagonal_cost,
     reading_panels,
     step_curves,
     unit_histograms,
@@ -55,7 +54,6 @@ __all__ = [
     "correlation_histogram",
     "correlation_panels",
     "counted_pairs",
-    "diagonal_cost",
     "digit_map",
     "distance_histograms",
     "embedding",

@@ -44,29 +44,6 @@ def correlation_panels(panels: Mapping[str, Any], numbers: bool | None = None, w
     return figure
 
 
-def diagonal_cost() -> Figure:
-    """Draw what one diagonal entry costs, squared and as printed without the square, and the slope of each."""
-    c = np.linspace(-1, 1.8, 200)
-    figure, [[left, right]] = new_figure(1, 2, 4.2, 3.0)
-    lines = (
-        (r"$(1 - C_{ii})^2$", PALETTE[0], "-", (1 - c) ** 2, -2 * (1 - c)),
-        (r"$(1 - C_{ii})$, as printed", PALETTE[4], "--", 1 - c, -np.ones_like(c)),
-    )
-    for label, colour, style, cost, slope in lines:
-        left.plot(c, cost, style, color=colour, label=label)
-        right.plot(c, slope, style, color=colour)
-    for axes in (left, right):
-        axes.axvspan(1, 1.8, color=GREY, alpha=0.15, lw=0)
-        axes.axvline(1, color="black", ls=":", lw=1.2)
-        axes.axhline(0, color=GREY, lw=0.8)
-        axes.set_xlim(-1, 1.8)
-    left.legend(fontsize=8, frameon=False)
-    right.text(1.4, -3.6, "beyond any\ncorrelation", fontsize=8, ha="center", color="#444444")
-    tidy(left, r"diagonal entry $C_{ii}$", "cost", "what one entry costs")
-    tidy(right, r"diagonal entry $C_{ii}$", "slope of the cost", "how hard the loss pulls it up")
-    return figure
-
-
 def step_curves(
     panels: Mapping[str, pd.DataFrame],
     ylabel: str,

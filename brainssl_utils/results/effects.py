@@ -21,7 +21,7 @@ def save_effect(
     run_dir: str | Path,
     lesson: str,
     pairs: Mapping[tuple[str, str], tuple[Report, Report]],
-    groups: npt.ArrayLike | None = None,
+    groups: npt.ArrayLike | Mapping[tuple[str, str], npt.ArrayLike] | None = None,
 ) -> str:
     """Compare what a lesson trained with what it is set against, and keep the rows in `run_dir`/tables/LESSON_effect.csv.
 

@@ -55,7 +55,7 @@ WRONG: list[tuple[Callable[..., bool], Callable[..., object], str]] = [
     (check_cross_correlation, lambda a, b: torch.full((a.shape[1],) * 2, torch.nan), "NaN"),
     (check_cross_correlation, lambda a, b: "eye", "expected the matrix"),
     (check_cross_correlation, in_place, "inputs have changed"),
-    (check_barlow_slope, slope_as_printed, "as printed, the same"),
+    (check_barlow_slope, slope_as_printed, "without its square"),
     (check_barlow_slope, lambda c, w: slope(c, 1.0), "no say"),
     (check_barlow_slope, lambda c, w: slope(c, w) / 2, "half as large"),
     (check_barlow_slope, lambda c, w: -slope(c, w), "downhill"),

@@ -871,24 +871,6 @@ def correlation_panels() -> Figure:
 
 @case(
     panels=2,
-    titles=("what one entry costs", "how hard the loss pulls it up"),
-    xlabels=(r"diagonal entry $C_{ii}$",) * 2,
-    ylabels=("cost", "slope of the cost"),
-    legend=(r"$(1 - C_{ii})^2$", r"$(1 - C_{ii})$, as printed"),
-    texts=("beyond any\ncorrelation",),
-)
-def diagonal_cost() -> Figure:
-    figure = plots.diagonal_cost()
-    left, right = figure.axes
-    c = np.asarray(left.get_lines()[0].get_xdata())
-    assert np.allclose(line(left, r"$(1 - C_{ii})^2$").get_ydata(), (1 - c) ** 2)
-    assert np.allclose(right.get_lines()[0].get_ydata(), -2 * (1 - c)) and set(right.get_lines()[1].get_ydata()) == {-1}
-    assert left.get_xlim() == (-1, 1.8)
-    return figure
-
-
-@case(
-    panels=2,
     titles=("one mask for good", "a fresh mask every step"),
     xlabels=("training step",) * 2,
     ylabels=("hidden error (grey levels)",),
