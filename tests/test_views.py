@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from itertools import pairwise
 
 import pytest
 import torch
@@ -49,9 +50,7 @@ def test_a_seed_fixes_the_views_and_another_changes_them(images: torch.Tensor, p
 
 def test_each_named_recipe_adds_to_the_one_before_it_at_the_same_strengths() -> None:
     steps = [asdict(RECIPES[name]) for name in ("none", "paper", "flip_crop", "flip_crop_grey", "contrastive")]
-    added = [
-        {field for field in after if after[field] != before[field]} for before, after in zip(steps, steps[1:])
-    ]
+    added = [{field for field in after if after[field] != before[field]} for before, after in pairwise(steps)]
     assert added[:3] == [{"flip"}, {"area"}, {"brightness", "contrast", "gamma"}]
     assert added[3] == {"degrees", "blur", "noise"}
 

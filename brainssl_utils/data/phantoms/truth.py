@@ -49,6 +49,15 @@ class _File(NamedTuple):
     mask: Image.Image
 
 
+def knows_lesions(corpus: Corpus) -> bool:
+    """Whether `lesions_of` can tell where the lesions of this corpus are."""
+    try:
+        _planned(corpus, np.arange(len(corpus)), len(corpus))
+    except CourseError:
+        return False
+    return True
+
+
 def lesions_of(
     corpus: Corpus,
     rows: Sequence[int] | npt.NDArray[np.int64],
@@ -119,10 +128,13 @@ def _render(files: list[PlannedFile], wanted: set[str], head: Head) -> dict[str,
     for file, changes in in_order(files, 0):
         if file.path not in needed:
             continue
-        if changes == ("exact",):
+        if file.copy_of is None:
+            pictures = list(_pictures(patient, head, file))
+        else:
             made[file.path] = made[file.copy_of.path]
-            continue
-        pictures = list(_pictures(patient, head, file) if file.copy_of is None else _decoded(made[file.copy_of.path]))
+            if changes == ("exact",):
+                continue
+            pictures = list(_decoded(made[file.path]))
         seen, healthy, mask = changed(pictures, changes)
         made[file.path] = _File(to_jpeg(seen, changes), to_jpeg(healthy, changes), mask.convert("L"))
     return made

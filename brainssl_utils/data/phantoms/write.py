@@ -31,16 +31,17 @@ VERSION = 3  # raised whenever the same arguments give other bytes
 MARKER = "phantoms.json"
 
 
-def _head_box(picture: Image.Image, margin: float) -> list[int]:
+def _head_box(picture: Image.Image, margin: float) -> tuple[int, int, int, int]:
     """The frame (left, top, right, bottom) of the head with `margin` (a share of its size) on each side."""
     pixels = np.asarray(picture.convert("L"))
     bright = pixels > max(40, 0.25 * np.percentile(pixels, 99))
     rows, cols = (np.flatnonzero(bright.mean(axis=axis) > 0.02) for axis in (1, 0))
     if not rows.size or not cols.size:
-        return [0, 0, *picture.size]
+        return 0, 0, *picture.size
     x, y = margin * (cols[-1] - cols[0]), margin * (rows[-1] - rows[0])
     box = (cols[0] - x, rows[0] - y, cols[-1] + 1 + x, rows[-1] + 1 + y)
-    return np.clip(box, 0, picture.size * 2).astype(int).tolist()
+    left, top, right, bottom = np.clip(box, 0, picture.size * 2).astype(int).tolist()
+    return left, top, right, bottom
 
 
 def crop_to_head(image: Image.Image, margin: float) -> Image.Image:
@@ -135,14 +136,13 @@ def _write_patient(folder: Path, files: list[PlannedFile], seed: int, head: Head
     patient = patient_of(files, seed, head)
     written: dict[str, bytes] = {}
     for file, changes in in_order(files, seed):
-        if changes == ("exact",):
-            content = written[file.copy_of.path]
-        else:
-            if file.copy_of is None:
-                picture = Image.fromarray(render_slice(patient, head, file.plane, file.position * patient.reach))
-            else:
-                picture = Image.open(io.BytesIO(written[file.copy_of.path]))
+        if file.copy_of is None:
+            picture = Image.fromarray(render_slice(patient, head, file.plane, file.position * patient.reach))
             content = to_jpeg(changed([picture], changes)[0], changes)
+        else:
+            content = written[file.copy_of.path]
+            if changes != ("exact",):
+                content = to_jpeg(changed([Image.open(io.BytesIO(content))], changes)[0], changes)
         written[file.path] = content
         path = folder / file.path
         path.parent.mkdir(parents=True, exist_ok=True)
