@@ -209,6 +209,9 @@ RECIPES = {
     "none": Recipe(),
     # The published study names a horizontal flip and nothing else (its section 3).
     "paper": Recipe(flip=0.5),
+    # Two steps from there to the contrastive recipe, at its strengths: what each part of it is worth can be measured.
+    "flip_crop": Recipe(flip=0.5, area=(0.3, 1.0)),
+    "flip_crop_grey": Recipe(flip=0.5, area=(0.3, 1.0), brightness=0.4, contrast=0.4, gamma=0.3),
     "contrastive": Recipe(
         flip=0.5, area=(0.3, 1.0), degrees=10, brightness=0.4, contrast=0.4, gamma=0.3, blur=0.3, noise=0.03
     ),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -43,6 +46,13 @@ def test_a_seed_fixes_the_views_and_another_changes_them(images: torch.Tensor, p
     views = make_views(preset, 32)
     assert torch.equal(views(images, generator(1)), views(images, generator(1)))
     assert not torch.equal(views(images, generator(1)), views(images, generator(2)))
+
+
+def test_each_named_recipe_adds_to_the_one_before_it_at_the_same_strengths() -> None:
+    steps = [asdict(RECIPES[name]) for name in ("none", "paper", "flip_crop", "flip_crop_grey", "contrastive")]
+    added = [{field for field in after if after[field] != before[field]} for before, after in pairwise(steps)]
+    assert added[:3] == [{"flip"}, {"area"}, {"brightness", "contrast", "gamma"}]
+    assert added[3] == {"degrees", "blur", "noise"}
 
 
 def test_each_image_has_its_own_draw(images: torch.Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Checkers of the SimCLR lesson: a view recipe held to measurements, NT-Xent, and a temperature found by its effect."""
+"""Checkers of the SimCLR lesson: a view recipe held to measurements, NT-Xent, a temperature, and a change predicted."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from brainssl_utils.errors import CourseError
-from brainssl_utils.exercises.base import Wrong, as_number, call, checker, name_mistake
+from brainssl_utils.evaluation.lesions import TISSUE
+from brainssl_utils.exercises.base import NotYet, Wrong, as_number, call, checker, name_mistake
+from brainssl_utils.training.run import Run
 from brainssl_utils.views import Views, make_views, to_float
 
-TISSUE = 0.1  # pixels darker than this share of white are background
 CORRELATIONS = (0.4, 0.8)
 TISSUE_KEPT = 0.95
 CONTRAST_KEPT = 0.5
@@ -191,3 +192,45 @@ def check_temperature(temperature: Any, similarities: Tensor, share: float = 0.5
         advice = "raise" if hardest > share else "lower"
         raise Wrong(f"at {temperature} the hardest negative carries {hardest:.0%}, not {share:.0%}: {advice} it")
     return f"at {temperature:.3g} the hardest of {len(similarities)} negatives carries {hardest:.0%} of the push"
+
+
+@checker
+def check_prediction(prediction: Any, changed: Any, usual: Run, setting: str, measure: str) -> str:
+    """Was a change predicted: does `measure` end "higher" or "lower" than in the usual training of the same length?
+
+    Args:
+        prediction: "higher" or "lower".
+        changed: what `fit` returned for the same training with another `setting`.
+        usual: the training it is set against.
+        setting: the one setting in which both differ.
+        measure: a column of their histories.
+    """
+    if changed is None or changed is ...:
+        raise NotYet("you have a prediction; now train, and hand over what fit returns")
+    if not isinstance(prediction, str) or prediction not in ("higher", "lower"):
+        raise Wrong(f"a prediction is 'higher' or 'lower', got {prediction!r}")
+    if not isinstance(changed, Run):
+        raise Wrong(f"hand over what fit returned, a Run; got {type(changed).__name__}")
+    _check_one_change(changed, usual, setting)
+    before, after = (float(run.history[measure].iloc[-1]) for run in (usual, changed))
+    found = "higher" if after > before else "lower"
+    told = f"{measure} ended at {after:.3g}, {found} than the usual {before:.3g}"
+    if found != prediction:
+        raise Wrong(f"{told}, and you said {prediction}: which step of your reasoning does this run contradict?")
+    return f"{told}, as you said"
+
+
+def _check_one_change(changed: Run, usual: Run, setting: str) -> None:
+    """Raise `Wrong` unless the trainings differ in `setting` and in nothing else."""
+    for what in ("split", "seed", "sizes"):
+        if changed.record[what] != usual.record[what]:
+            raise Wrong(
+                f"the trainings differ in {what} too: {changed.record[what]} and {usual.record[what]}. "
+                "Change one thing at a time"
+            )
+    configs = [run.record["config"] for run in (changed, usual)]
+    differ = {name for name in set().union(*configs) if configs[0].get(name) != configs[1].get(name)}
+    if setting not in differ:
+        raise Wrong(f"{setting} is the usual one, {configs[1].get(setting)}: change it")
+    if others := sorted(differ - {setting}):
+        raise Wrong(f"the trainings differ in {', '.join(others)} too. Change one thing at a time")

@@ -6,6 +6,7 @@ from brainssl_utils.plots.comparison import gap_curves, label_curve_plot, model_
 from brainssl_utils.plots.contrastive import (
     grouped_bars,
     line_plot,
+    looking_sheet,
     maps_over_image,
     matrices,
     neighbour_grid,
@@ -68,6 +69,7 @@ __all__ = [
     "label_curve_plot",
     "leakage_bars",
     "line_plot",
+    "looking_sheet",
     "maps_over_image",
     "matrices",
     "model_diagram",

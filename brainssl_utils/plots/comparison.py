@@ -80,13 +80,16 @@ def two_by_two(
     return figure
 
 
-def label_curve_plot(curve: pd.DataFrame, value: str = "accuracy") -> Figure:
+def label_curve_plot(curve: pd.DataFrame, value: str = "accuracy", beside: Sequence[str] = ()) -> Figure:
     """Draw accuracy (%) against the number of labels, one line a method: mean over seeds, bars from least to greatest.
 
-    `curve` is what `evaluation.label_curve` returns, one kind of probe a panel.
+    Args:
+        curve: what `evaluation.label_curve` returns, one kind of probe a panel.
+        value: the column that is drawn.
+        beside: methods that a later figure draws beside these; their colours are left free.
     """
     kinds = list(dict.fromkeys(curve["kind"]))
-    colours = method_colours(dict.fromkeys(curve["method"]))
+    colours = method_colours(dict.fromkeys([*curve["method"], *beside]))
     figure, [axes] = new_figure(1, len(kinds), 4.6, 3.5)
     for axis, kind in zip(axes, kinds):
         part = curve[curve["kind"] == kind]

@@ -179,3 +179,27 @@ def neighbour_grid(
                     visible=True, color=PALETTE[0 if right else 1], linewidth=2.5, linestyle="-" if right else "--"
                 )
     return figure
+
+
+def looking_sheet(images: Any, masks: Any, maps: Mapping[str, Any], titles: Sequence[str]) -> Figure:
+    """Draw slices with the outline of their lesion, and below them where encoders look; a column a slice.
+
+    Args:
+        images: (n, 1, S, S) grey images.
+        masks: (n, S, S), True on the lesion.
+        maps: row label -> (n, S, S), 0 and above; each is shown as a share of its own largest value.
+        titles: over the columns.
+    """
+    figure, axes = new_figure(len(maps) + 1, len(titles), 1.45, 1.45)
+    for column, (image, mask, title) in enumerate(zip(np.asarray(images), np.asarray(masks), titles)):
+        for row, values in enumerate((None, *maps.values())):
+            axis = image_panel(axes[row, column], image, title if row == 0 else "")
+            if values is not None:
+                share = np.asarray(values[column]) / max(float(np.max(values[column])), 1e-12)
+                shown = axis.imshow(share, cmap="viridis", alpha=0.65, vmin=0, vmax=1)
+            if mask.any():
+                axis.contour(mask, levels=[0.5], colors=PALETTE[1], linewidths=1.4)
+    for axis, label in zip(axes[:, 0], ("slice", *maps)):
+        axis.set_ylabel(label, fontsize=8)
+    figure.colorbar(shown, ax=list(axes[1:].flat), shrink=0.9, label="share of the map's\nlargest value")
+    return figure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from brainssl_utils.exercises.simclr import (
     check_nt_xent,
+    check_prediction,
     check_recipe,
     check_temperature,
     contrast_left,
@@ -19,6 +21,8 @@ from brainssl_utils.exercises.simclr import (
     slow_nt_xent,
     survival_map,
 )
+from brainssl_utils.methods import make_method
+from brainssl_utils.training.run import Run
 from brainssl_utils.views import make_views
 
 NEGATIVES = torch.tensor([0.9, 0.7, 0.5, 0.2, 0.0, -0.3])
@@ -34,6 +38,14 @@ def heads(n: int = 64, size: int = 32) -> Tensor:
     for image, (dy, dx) in zip(images, torch.rand(n, 2, generator=generator) * 0.8 - 0.4):
         image[(x - dx) ** 2 + (y - dy) ** 2 < 0.03] = 220
     return images.round().to(torch.uint8)[:, None]
+
+
+def run_like(c_acc: float = 0.5, c_loss: float = 2.0, seed: int = 0, **settings: Any) -> Run:
+    """What `fit` returns, as far as a checker looks: a record with a configuration and the end of a history."""
+    method = make_method("simclr", image_size=32, **settings)
+    history = [{"epoch": 0, "c_acc": c_acc, "c_loss": c_loss}]
+    about = {"split": "patient", "seed": seed, "sizes": {"epochs": 1}}
+    return Run(method, {**about, "config": method.config, "history": history}, None)
 
 
 def right(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
@@ -149,3 +161,28 @@ def test_a_wrong_temperature_is_told_which_way_to_go(temperature: float, word: s
 
 def test_the_temperature_that_gives_half_is_accepted() -> None:
     assert check_temperature(0.315, NEGATIVES)
+
+
+PREDICTIONS = [
+    ("higher", {"views": "paper", "c_acc": 0.9}, "correct", "0.9, higher than the usual 0.5"),
+    ("lower", {"views": "paper", "c_acc": 0.4}, "correct", "as you said"),
+    ("lower", {"views": "paper", "c_acc": 0.9}, "not right", "you said lower"),
+    ("more", {"views": "paper"}, "not right", "'higher' or 'lower'"),
+    ("higher", {}, "not right", "views is the usual one, contrastive"),
+    ("higher", {"views": "paper", "temperature": 0.5}, "not right", "differ in temperature too"),
+    ("higher", {"views": "paper", "seed": 1}, "not right", "differ in seed too"),
+]
+
+
+@pytest.mark.parametrize(("said", "changed", "outcome", "words"), PREDICTIONS)
+def test_a_prediction_is_held_to_one_change_and_its_run(
+    said: str, changed: dict[str, Any], outcome: str, words: str, verdict
+) -> None:
+    answer = verdict(check_prediction, said, run_like(**changed), run_like(), "views", "c_acc")
+    assert answer.startswith(outcome) and words in answer
+
+
+def test_a_prediction_without_a_run_waits_for_it(verdict) -> None:
+    assert verdict(check_prediction, ..., ..., run_like(), "views", "c_acc").startswith("not yet")
+    assert "now train" in verdict(check_prediction, "higher", ..., run_like(), "views", "c_acc")
+    assert "what fit returned" in verdict(check_prediction, "higher", 0.5, run_like(), "views", "c_acc")

@@ -14,7 +14,7 @@ import torch
 from IPython.core.formatters import DisplayFormatter
 from test_exercises_data_merging import hash_copies, keep_all, split_patients
 from test_exercises_proposed_model import ANSWER
-from test_exercises_simclr import NEGATIVES, heads
+from test_exercises_simclr import NEGATIVES, heads, run_like
 from test_exercises_without_negatives import HISTORIES
 
 from brainssl_utils.data.splits.draw import paper_split
@@ -97,6 +97,7 @@ TABLE: dict[Callable[..., Any], tuple[Answer, Answer, Answer]] = {
         (lambda z1, z2, temperature: z1.mean() + z2.mean(), "expected"),
     ),
     simclr.check_temperature: (("0.3", "expected one number"), (NAN, "got nan"), (0.1, "raise it")),
+    simclr.check_prediction: ((True, "'higher' or 'lower', got True"), (NAN, "got nan"), ("lower", "you said lower")),
     barlow_twins.check_cross_correlation: (
         (gives("eye"), "expected the matrix"),
         (like(NAN, lambda z_a, z_b: (z_a.shape[1], z_a.shape[1])), "NaN or infinite"),
@@ -163,7 +164,7 @@ TABLE: dict[Callable[..., Any], tuple[Answer, Answer, Answer]] = {
         ({"one": "hold", "other": "hold"}, "ends at 0.10"),
     ),
 }
-VALUES = ("check_largest_distance", "check_outcomes", "check_recipe", "check_temperature")
+VALUES = ("check_largest_distance", "check_outcomes", "check_prediction", "check_recipe", "check_temperature")
 """Checkers of a value, not of a function."""
 CASES = [(check, *answer) for check, answers in TABLE.items() for answer in answers]
 NAMES = [f"{check.__name__}, {kind}" for check in TABLE for kind in KINDS]
@@ -177,6 +178,7 @@ def given(phantoms) -> dict[str, tuple[Any, ...]]:
         "check_patient_split": (phantoms,),
         "check_recipe": (heads(),),
         "check_temperature": (NEGATIVES,),
+        "check_prediction": (run_like(views="flip_crop", c_acc=0.8), run_like(), "views", "c_acc"),
         "check_outcomes": (HISTORIES,),
     }
 

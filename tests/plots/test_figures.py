@@ -493,6 +493,27 @@ def neighbour_grid() -> Figure:
     return figure
 
 
+@case(
+    panels=6,
+    images=10,
+    titles=("glioma", "no_tumor"),
+    ylabels=("slice", "before", "after"),
+    colour_bars=("share of the map's\nlargest value",),
+)
+def looking_sheet() -> Figure:
+    masks, maps = np.zeros((2, 8, 8), bool), np.arange(128.0).reshape(2, 8, 8)
+    masks[0, 2:4, 3:6] = True
+    figure = plots.looking_sheet(scans(2), masks, {"before": maps, "after": maps[::-1]}, ["glioma", "no_tumor"])
+    for column, image in enumerate(scans(2)):
+        assert np.array_equal(picture(figure.axes[column]), image[0])
+        for row, values in enumerate((maps, maps[::-1]), 1):
+            overlay = figure.axes[2 * row + column].images[1].get_array()
+            assert np.allclose(overlay, values[column] / values[column].max())
+    outlined = [any(type(part).__name__ == "QuadContourSet" for part in axes.collections) for axes in figure.axes[:6]]
+    assert outlined == [True, False] * 3, "a slice without a lesion has no outline"
+    return figure
+
+
 # data
 
 

@@ -5,6 +5,7 @@ A lesion is a function of the point in the patient's space, so that all slices o
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,13 +82,9 @@ def lesion_distance(lesion: Lesion, points: np.ndarray) -> np.ndarray:
     return distance + lesion.rough * 0.6 * _ripple(lesion, points)
 
 
-def paint(lesion: Lesion, picture: np.ndarray, points: np.ndarray, tissue: dict[str, np.ndarray], depth: np.ndarray,
-          contrast: str, grey: float) -> np.ndarray:  # fmt: skip
-    """`picture`, the brightness (H, W) 0..1 of a healthy slice, with the tumour in it.
-
-    `points` (3, H, W) mm are its pixels in patient space, `tissue` their fractions of each tissue, `depth` (H, W) mm
-    their distance to the inner skull surface; `contrast` is a key of `LOOKS`, `grey` the brightness of grey matter.
-    """
+def _layers(lesion: Lesion, points: np.ndarray, tissue: dict[str, np.ndarray], depth: np.ndarray, contrast: str,
+            grey: float) -> Iterator[tuple[float | np.ndarray, np.ndarray]]:  # fmt: skip
+    """Brightness of each part of the tumour, and its share (H, W) 0..1 of each pixel, the part beneath first."""
     solid, core, water = (grey + lesion.strength * offset for offset in LOOKS[contrast])
     distance = lesion_distance(lesion, points)
     grain = _ripple(lesion, points, 3, 2) / len(lesion.waves) * 1.5  # lumps of a few mm, about -1..1
@@ -96,18 +93,33 @@ def paint(lesion: Lesion, picture: np.ndarray, points: np.ndarray, tissue: dict[
         """Share of the pixel that lies within `limit` radii; outlines are about 2 mm soft."""
         return np.clip((limit - distance) / softness + 0.5, 0, 1)
 
-    def blend(under: np.ndarray, over: float | np.ndarray, share: np.ndarray) -> np.ndarray:
-        return under + share * (over - under)
-
     in_skull = np.clip(0.5 - depth / 2, 0, 1)
     if lesion.oedema > 1:
-        swollen = within(lesion.oedema + 0.25 * grain, 0.3) * (0.35 * tissue["gm"] + tissue["wm"]) * in_skull
-        picture = blend(picture, water, swollen)
+        yield water, within(lesion.oedema + 0.25 * grain, 0.3) * (0.35 * tissue["gm"] + tissue["wm"]) * in_skull
     body = within(1.0) * (1 if lesion.kind == "pituitary" else in_skull)
-    picture = blend(picture, solid + (0.08 if lesion.kind == "glioma" else 0.03) * grain, body)
+    yield solid + (0.08 if lesion.kind == "glioma" else 0.03) * grain, body
     if lesion.ring:
-        picture = blend(picture, core, within(lesion.ring + 0.12 * grain) * in_skull)
+        yield core, within(lesion.ring + 0.12 * grain) * in_skull
     if lesion.kind == "meningioma":  # the enhancing tail along the dura
         tail = np.clip(1 - np.abs(depth + 1) / 1.8, 0, 1) * within(1.7, 0.5)
-        picture = blend(picture, solid, 0.7 * tail)
+        yield solid, 0.7 * tail
+
+
+def paint(lesion: Lesion, picture: np.ndarray, points: np.ndarray, tissue: dict[str, np.ndarray], depth: np.ndarray,
+          contrast: str, grey: float) -> np.ndarray:  # fmt: skip
+    """`picture`, the brightness (H, W) 0..1 of a healthy slice, with the tumour in it.
+
+    `points` (3, H, W) mm are its pixels in patient space, `tissue` their fractions of each tissue, `depth` (H, W) mm
+    their distance to the inner skull surface; `contrast` is a key of `LOOKS`, `grey` the brightness of grey matter.
+    """
+    for brightness, share in _layers(lesion, points, tissue, depth, contrast, grey):
+        picture = picture + share * (brightness - picture)
     return np.clip(picture, 0, 1)
+
+
+def cover(lesion: Lesion, points: np.ndarray, tissue: dict[str, np.ndarray], depth: np.ndarray) -> np.ndarray:
+    """Share (H, W) 0..1 of each pixel that the tumour covers, its oedema and its tail included; arguments as in `paint`."""
+    free = np.ones(depth.shape, np.float32)
+    for _, share in _layers(lesion, points, tissue, depth, "t1ce", 0.0):  # no share depends on the contrast
+        free = free * (1 - share)
+    return 1 - free

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from brainssl_utils.data.phantoms.anatomy import TISSUES, Head
-from brainssl_utils.data.phantoms.lesions import Lesion, draw_centre, draw_lesion, paint
+from brainssl_utils.data.phantoms.lesions import Lesion, cover, draw_centre, draw_lesion, paint
 
 RENDER_SIZE = 192  # px; files are resized from this
+SEEN = 0.1  # share of a pixel that a tumour covers where it can be seen
 PLANES = ("axial", "coronal", "sagittal")
 TUMOURS = ("glioma", "meningioma", "pituitary")
 
@@ -124,13 +126,46 @@ def _scanner(patient: Patient, picture: np.ndarray, rng: np.random.Generator) ->
     return np.round(255 * picture).astype(np.uint8)
 
 
-def render_slice(patient: Patient, head: Head, plane: str, offset: float = 0.0) -> np.ndarray:
-    """One slice, (192, 192) uint8, `offset` mm from the patient's focus along the plane's normal."""
+class _Anatomy(NamedTuple):
+    """A slice before the scanner: its points (3, 192, 192) mm, tissues and depth there, and its healthy brightness."""
+
+    points: np.ndarray
+    tissue: dict[str, np.ndarray]
+    depth: np.ndarray
+    picture: np.ndarray
+
+
+def _anatomy(patient: Patient, head: Head, plane: str, offset: float) -> _Anatomy:
     points = plane_points(patient, plane, offset)
     canonical = patient.warp.to_canonical(points)
     tissue = head.tissues_at(canonical)
     picture = sum(value * tissue[name] for name, value in zip(TISSUES, patient.values))
-    if patient.lesion is not None:
-        depth, grey = head.depth_at(canonical), float(patient.values[0])
-        picture = paint(patient.lesion, picture, points, tissue, depth, patient.contrast, grey)
+    return _Anatomy(points, tissue, head.depth_at(canonical), picture)
+
+
+def _painted(patient: Patient, found: _Anatomy) -> np.ndarray:
+    if patient.lesion is None:
+        return found.picture
+    grey = float(patient.values[0])
+    return paint(patient.lesion, found.picture, found.points, found.tissue, found.depth, patient.contrast, grey)
+
+
+def render_slice(patient: Patient, head: Head, plane: str, offset: float = 0.0) -> np.ndarray:
+    """One slice, (192, 192) uint8, `offset` mm from the patient's focus along the plane's normal."""
+    picture = _painted(patient, _anatomy(patient, head, plane, offset))
     return _scanner(patient, picture, _slice_generator(patient, plane, offset).spawn(1)[0])
+
+
+def render_truth(patient: Patient, head: Head, plane: str, offset: float = 0.0) -> tuple[np.ndarray, ...]:
+    """The slice of `render_slice`, the same slice without its tumour, and where the tumour is: (192, 192) each.
+
+    The third is bool: pixels of which tumour, its oedema and its tail cover `SEEN` or more.
+    """
+    found = _anatomy(patient, head, plane, offset)
+    pictures = [_painted(patient, found), found.picture]
+    seen, healthy = (
+        _scanner(patient, picture, _slice_generator(patient, plane, offset).spawn(1)[0]) for picture in pictures
+    )
+    if patient.lesion is None:
+        return seen, healthy, np.zeros(seen.shape, bool)
+    return seen, healthy, cover(patient.lesion, found.points, found.tissue, found.depth) >= SEEN

@@ -10,6 +10,7 @@ import io
 import json
 import os
 import shutil
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -20,7 +21,7 @@ from PIL import Image
 
 from brainssl_utils.compute.machine import available_cores
 from brainssl_utils.data.phantoms.anatomy import Head, canonical_head
-from brainssl_utils.data.phantoms.patients import draw_patient, render_slice
+from brainssl_utils.data.phantoms.patients import RENDER_SIZE, Patient, draw_patient, render_slice
 from brainssl_utils.data.phantoms.plan import PlannedFile, plan_files
 from brainssl_utils.data.phantoms.word import DEFAULT_FILES
 from brainssl_utils.errors import CourseError
@@ -30,79 +31,118 @@ VERSION = 3  # raised whenever the same arguments give other bytes
 MARKER = "phantoms.json"
 
 
-def crop_to_head(image: Image.Image, margin: float) -> Image.Image:
-    """Cut the dark frame off, leaving `margin` (a share of the head's size) on each side."""
-    pixels = np.asarray(image.convert("L"))
+def _head_box(picture: Image.Image, margin: float) -> tuple[int, int, int, int]:
+    """The frame (left, top, right, bottom) of the head with `margin` (a share of its size) on each side."""
+    pixels = np.asarray(picture.convert("L"))
     bright = pixels > max(40, 0.25 * np.percentile(pixels, 99))
     rows, cols = (np.flatnonzero(bright.mean(axis=axis) > 0.02) for axis in (1, 0))
     if not rows.size or not cols.size:
-        return image
+        return 0, 0, *picture.size
     x, y = margin * (cols[-1] - cols[0]), margin * (rows[-1] - rows[0])
     box = (cols[0] - x, rows[0] - y, cols[-1] + 1 + x, rows[-1] + 1 + y)
-    return image.crop(np.clip(box, 0, image.size * 2).astype(int).tolist())
+    left, top, right, bottom = np.clip(box, 0, picture.size * 2).astype(int).tolist()
+    return left, top, right, bottom
 
 
-def _stretch(image: Image.Image) -> Image.Image:
-    """Grey levels from the 1st to the 99.5th percentile spread over 0..255."""
+def crop_to_head(image: Image.Image, margin: float) -> Image.Image:
+    """Cut the dark frame off, leaving `margin` (a share of the head's size) on each side."""
+    return image.crop(_head_box(image, margin))
+
+
+def _stretch(image: Image.Image, low: float, high: float) -> Image.Image:
+    """Grey levels from `low` to `high` spread over 0..255."""
     pixels = np.asarray(image.convert("L"), dtype=np.float32)
-    low, high = np.percentile(pixels, (1, 99.5))
     return Image.fromarray(np.clip((pixels - low) * 255 / max(high - low, 1), 0, 255).astype(np.uint8))
 
 
-def _jpeg(image: Image.Image, *changes: str) -> bytes:
-    """JPEG bytes of a picture after `changes` ("resize-0.71", "jpeg-80", ...) are made to it in order."""
-    quality = 90
+def _step(change: str, picture: Image.Image) -> Callable[[Image.Image], Image.Image]:
+    """What `change` does to any picture of one size; what it measures first, it measures on `picture`."""
+    kind, *amounts = change.split("-")
+    if kind == "resize":
+        width, height = (round(side * float(amounts[0])) for side in picture.size)
+        return lambda image: image.resize((width, height))
+    if kind == "size":
+        return lambda image: image.resize((int(amounts[0]), int(amounts[1])))
+    if kind == "fit":
+        return lambda image: image.convert("L").resize((int(amounts[0]), int(amounts[0])))
+    if kind == "trim":
+        x, y = map(int, amounts)
+        return lambda image: image.crop((x, y, image.width - x, image.height - y))
+    if kind == "crop":
+        box = _head_box(picture, float(amounts[0]))
+        return lambda image: image.crop(box)
+    if kind == "stretch":
+        low, high = np.percentile(np.asarray(picture.convert("L"), dtype=np.float32), (1, 99.5))
+        return lambda image: _stretch(image, low, high)
+    if kind == "rgb":
+        return lambda image: image.convert("RGB")
+    if kind == "flip":
+        return lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return lambda image: image  # "exact", "jpeg": nothing before the file is written
+
+
+def changed(pictures: Sequence[Image.Image], changes: Sequence[str]) -> list[Image.Image]:
+    """Pictures of one size after `changes` ("resize-0.71", "crop-0.05", ...) are made to all of them in order.
+
+    Where a change looks for the head or for its brightest pixels, it looks in the first picture.
+    """
     for change in changes:
-        kind, _, amount = change.partition("-")
-        if kind == "jpeg":
-            quality = int(amount)
-        elif kind == "resize":
-            image = image.resize((round(image.width * float(amount)), round(image.height * float(amount))))
-        elif kind == "fit":
-            image = image.convert("L").resize((int(amount), int(amount)))
-        elif kind == "crop":
-            image = crop_to_head(image, float(amount))
-        elif kind == "stretch":
-            image = _stretch(image)
-        else:
-            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        step = _step(change, pictures[0])
+        pictures = [step(picture) for picture in pictures]
+    return list(pictures)
+
+
+def to_jpeg(picture: Image.Image, changes: Sequence[str]) -> bytes:
+    """JPEG bytes of a picture, at the quality that `changes` name ("jpeg-80"), 90 where they name none."""
+    qualities = [int(change.removeprefix("jpeg-")) for change in changes if change.startswith("jpeg-")]
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality)
+    picture.save(buffer, "JPEG", quality=qualities[-1] if qualities else 90)
     return buffer.getvalue()
 
 
-def _original(pixels: np.ndarray, source: str, rng: np.random.Generator) -> bytes:
-    """JPEG bytes of a rendered slice (S, S) uint8 in the form of its source."""
-    image = Image.fromarray(pixels)
+def _original_changes(source: str, rng: np.random.Generator) -> tuple[str, ...]:
+    """What is done to a rendered slice so that it has the form of its source."""
     quality = f"jpeg-{rng.integers(75, 96)}"
     if source == "phantom-a":
-        return _jpeg(image, "fit-224", quality)
+        return "fit-224", quality
     if source == "phantom-c":
-        return _jpeg(image, f"crop-{rng.uniform(0.0, 0.08)}", "stretch", "fit-256", quality)
+        return f"crop-{rng.uniform(0.0, 0.08)}", "stretch", "fit-256", quality
     side = int(rng.choice([512, 256, int(rng.integers(180, 420))], p=[0.2, 0.2, 0.6]))
+    x = y = 0
     if side not in (256, 512):  # images from the web: trimmed by hand on one pair of sides
-        trim = int(rng.uniform(0, 0.07) * image.width)
+        trim = int(rng.uniform(0, 0.07) * RENDER_SIZE)
         x, y = (trim, 0) if rng.random() < 0.5 else (0, trim)
-        image = image.crop((x, y, image.width - x, image.height - y))
-    image = image.resize((round(side * image.width / len(pixels)), round(side * image.height / len(pixels))))
-    return _jpeg(image.convert("RGB") if rng.random() < 0.5 else image, quality)
+    width, height = (round(side * (RENDER_SIZE - 2 * cut) / RENDER_SIZE) for cut in (x, y))
+    grey = () if rng.random() >= 0.5 else ("rgb",)
+    return f"trim-{x}-{y}", f"size-{width}-{height}", *grey, quality
+
+
+def patient_of(files: Sequence[PlannedFile], seed: int, head: Head) -> Patient:
+    """The patient whose files these are."""
+    # The swapped labels are copies filed elsewhere: an original always carries the patient's own class.
+    class_name = next(file.class_name for file in files if file.copy_of is None)
+    return draw_patient(seed, files[0].patient, class_name, head)
+
+
+def in_order(files: Sequence[PlannedFile], seed: int) -> Iterator[tuple[PlannedFile, tuple[str, ...]]]:
+    """All files of one patient, originals before their copies, each with what is done to its slice or its original."""
+    rng = np.random.default_rng((seed, files[0].patient, 1))
+    for file in sorted(files, key=lambda f: (f.copy_of is not None, f.path)):
+        yield file, file.changes if file.copy_of else _original_changes(file.source, rng)
 
 
 def _write_patient(folder: Path, files: list[PlannedFile], seed: int, head: Head) -> None:
-    """Render and write every file of one patient, originals before their copies."""
-    # The swapped labels are copies filed elsewhere: an original always carries the patient's own class.
-    class_name = next(file.class_name for file in files if file.copy_of is None)
-    patient = draw_patient(seed, files[0].patient, class_name, head)
-    rng = np.random.default_rng((seed, files[0].patient, 1))
+    """Render and write every file of one patient."""
+    patient = patient_of(files, seed, head)
     written: dict[str, bytes] = {}
-    for file in sorted(files, key=lambda f: (f.copy_of is not None, f.path)):
+    for file, changes in in_order(files, seed):
         if file.copy_of is None:
-            pixels = render_slice(patient, head, file.plane, file.position * patient.reach)
-            content = _original(pixels, file.source, rng)
-        elif file.changes == ("exact",):
-            content = written[file.copy_of.path]
+            picture = Image.fromarray(render_slice(patient, head, file.plane, file.position * patient.reach))
+            content = to_jpeg(changed([picture], changes)[0], changes)
         else:
-            content = _jpeg(Image.open(io.BytesIO(written[file.copy_of.path])), *file.changes)
+            content = written[file.copy_of.path]
+            if changes != ("exact",):
+                content = to_jpeg(changed([Image.open(io.BytesIO(content))], changes)[0], changes)
         written[file.path] = content
         path = folder / file.path
         path.parent.mkdir(parents=True, exist_ok=True)
