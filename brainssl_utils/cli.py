@@ -14,6 +14,8 @@ from brainssl_utils.errors import CourseError, exit_code
 if TYPE_CHECKING:
     import pandas as pd
 
+    from brainssl_utils.training.run import Run
+
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -188,10 +190,13 @@ def train(
         if is_first():
             typer.echo("interrupted: the same command goes on from the last whole epoch.", err=True)
         raise typer.Exit(130) from None
-    if not is_first():
-        return  # it only helped
+    if is_first():  # any other process only helped
+        _show_test(run, corpus.synthetic)
+
+
+def _show_test(run: Run, synthetic: bool) -> None:
     low, high = run.test["ci95"]
-    note = " (synthetic images)" if corpus.synthetic else ""
+    note = " (synthetic images)" if synthetic else ""
     typer.echo(
         f"{run.name}: {run.test['correct']} of {run.test['n']} test images right{note}, "
         f"{run.test['accuracy']:.1%} [{low:.1%}, {high:.1%}]"

@@ -3,7 +3,8 @@
 What "one step" means stays what it is in one process. Every process draws the whole batch and all its views, from the same
 generator; `shared_out` then lets each encode its share of the images and hands all features to all. Whatever compares
 images of a batch (losses, heads with their batch norms, a queue, c_acc and r_acc) therefore sees all of them, in every
-process alike, and the mean of the processes' gradients is the gradient of one process.
+process alike, and the mean of the processes' gradients is the gradient of one process. A network that is not shared out
+gives the same numbers; each process then does all of its work.
 """
 
 from __future__ import annotations

@@ -149,9 +149,13 @@ class Team:
             with processes.together():
                 _check_same(training)
                 yield
-        except BaseException:
-            if isinstance(launcher, _SubprocessScriptLauncher):
-                _end(launcher)
+        except BaseException as error:
+            gone = _end(launcher) if isinstance(launcher, _SubprocessScriptLauncher) else []
+            if gone and isinstance(error, RuntimeError):  # the connection to it
+                raise CourseError(
+                    f"{training.name}: a process that trained with this one ended with code {gone[0]} (memory, perhaps). With "
+                    "a folder, the same call goes on from the last whole epoch."
+                ) from error
             raise
 
 
@@ -166,9 +170,11 @@ def _check_same(training: Training) -> None:
         )
 
 
-def _end(launcher: _SubprocessScriptLauncher) -> None:
-    """End the processes that were started from here, which would wait for this one."""
+def _end(launcher: _SubprocessScriptLauncher) -> list[int]:
+    """End the processes that were started from here, which would wait for this one; return codes of those that had failed."""
     started, launcher.procs[:] = list(launcher.procs), []  # Lightning ends this process too if it sees one of them fail
+    gone = [code for process in started if (code := process.poll())]
     for process in started:
         process.kill()
         process.wait()
+    return gone

@@ -130,14 +130,21 @@ def fit(
             load_weights(method, earlier.start.content)
         record = earlier.record or _train(training, files, earlier.start, logger, options, team)
         if team.first:
-            evaluations = training.read(options.get("probes", ("linear", "knn")), record["evaluations"])
-            changed = evaluations != record["evaluations"]
-            record["evaluations"] = evaluations
-            if files and (earlier.record is None or changed):
-                records.write_record(record, files.record)
-                files.drop_others()
+            _finish(training, record, options.get("probes", ("linear", "knn")), files, new=earlier.record is None)
         record = processes.agreed(record)
     return Run(method, record, files.record if files else None)
+
+
+def _finish(
+    training: Training, record: dict[str, Any], probes: Sequence[str], files: RunFiles | None, new: bool
+) -> None:
+    """Read the features by the probes into the record, and write it where it is new or has changed."""
+    evaluations = training.read(probes, record["evaluations"])
+    changed = evaluations != record["evaluations"]
+    record["evaluations"] = evaluations
+    if files and (new or changed):
+        records.write_record(record, files.record)
+        files.drop_others()
 
 
 def _team(training: Training, options: FitOptions) -> Team:
