@@ -14,6 +14,8 @@ from brainssl_utils.errors import CourseError, exit_code
 if TYPE_CHECKING:
     import pandas as pd
 
+    from brainssl_utils.training.run import Run
+
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -151,9 +153,17 @@ def train(
     epochs: Annotated[
         int | None, typer.Option(help="How many, in place of the profile's; a shorter finished run goes on.")
     ] = None,
+    devices: Annotated[int, typer.Option(help="GPUs of this machine to train on, or processes where it has none.")] = 1,
+    strategy: Annotated[
+        str, typer.Option(help="How several devices train together: ddp, or auto, which is the same.")
+    ] = "auto",
+    num_nodes: Annotated[int, typer.Option(help="Machines, on each of which this command is given.")] = 1,
 ) -> None:
     """Train one method and score it once; goes on after a stop."""
+    from dataclasses import asdict
+
     from brainssl_utils.checks import check_number
+    from brainssl_utils.compute.processes import is_first
     from brainssl_utils.data.splits.draw import make_split, split_name
     from brainssl_utils.files import check_writable
     from brainssl_utils.settings import check_seed, get_profile
@@ -167,18 +177,26 @@ def train(
     check_writable(out)
     from brainssl_utils.data.loading import load_corpus
     from brainssl_utils.methods import make_method
+    from brainssl_utils.training.devices import Devices
     from brainssl_utils.training.trainer import fit
 
     make_method(method, protocol, sizes.image_size)  # a wrong name is told before the images are read
-    corpus = load_corpus(data)
+    where = Devices(devices, strategy, num_nodes)
+    corpus = load_corpus(data, progress=is_first())
     model = make_method(method, protocol, sizes.image_size, seed=seed, n_classes=len(corpus.classes))
     try:
-        run = fit(model, corpus, make_split(split, corpus, seed), sizes, seed, out, epochs=epochs)
+        run = fit(model, corpus, make_split(split, corpus, seed), sizes, seed, out, epochs=epochs, **asdict(where))
     except KeyboardInterrupt:
-        typer.echo("interrupted: the same command goes on from the last whole epoch.", err=True)
+        if is_first():
+            typer.echo("interrupted: the same command goes on from the last whole epoch.", err=True)
         raise typer.Exit(130) from None
+    if is_first():  # any other process only helped
+        _show_test(run, corpus.synthetic)
+
+
+def _show_test(run: Run, synthetic: bool) -> None:
     low, high = run.test["ci95"]
-    note = " (synthetic images)" if corpus.synthetic else ""
+    note = " (synthetic images)" if synthetic else ""
     typer.echo(
         f"{run.name}: {run.test['correct']} of {run.test['n']} test images right{note}, "
         f"{run.test['accuracy']:.1%} [{low:.1%}, {high:.1%}]"

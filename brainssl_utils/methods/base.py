@@ -20,6 +20,7 @@ from brainssl_utils import metrics, validity
 from brainssl_utils.augmentation import views_of
 from brainssl_utils.checks import check_number
 from brainssl_utils.compute import hardware
+from brainssl_utils.compute.processes import shared_out
 from brainssl_utils.encoders import as_encoder
 from brainssl_utils.errors import CourseError
 from brainssl_utils.networks import Classifier
@@ -254,13 +255,13 @@ class Method(pl.LightningModule):
         sizes = [len(view) for view in pretext.views]
         if self.joint and self.classifier_reads == "features":
             # One pass through the encoder for all views: large batches keep both cores busy.
-            features = self.encoder(torch.cat([*pretext.views, labeled]))
+            features = shared_out(self.encoder, torch.cat([*pretext.views, labeled]))
             *encoded, probe = features.split([*sizes, len(labeled)])
         else:
-            encoded = self.encoder(torch.cat(list(pretext.views))).split(sizes) if sizes else ()
+            encoded = shared_out(self.encoder, torch.cat(list(pretext.views))).split(sizes) if sizes else ()
             # Where the gradient stops at what the classifier reads, none need be carried back through the encoder.
             with torch.set_grad_enabled(self.joint):
-                probe = self.for_classifier(labeled)
+                probe = shared_out(self.for_classifier, labeled)
         self.views_seen += sum(sizes) + len(labeled)
 
         scores = self.classifier(probe).float()

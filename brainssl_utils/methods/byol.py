@@ -13,6 +13,7 @@ from lightly.utils.scheduler import cosine_schedule
 from torch import Tensor, nn
 
 from brainssl_utils.checks import check_number
+from brainssl_utils.compute.processes import shared_out
 from brainssl_utils.methods.base import Batch, Pretext, Setting
 from brainssl_utils.methods.without_negatives import PREDICTOR, PredictingMethod
 
@@ -73,7 +74,7 @@ class BYOL(PredictingMethod):
     @torch.no_grad()
     def targets(self, projections: Sequence[Tensor], context: Any) -> Sequence[Tensor]:
         """Return the teacher's projections, float32 (B, width) each, of the views in `context`, float (B, 1, S, S)."""
-        encoded = self.teacher["encoder"](torch.cat(list(context))).split([len(view) for view in context])
+        encoded = shared_out(self.teacher["encoder"], torch.cat(list(context))).split([len(view) for view in context])
         return [self.teacher["projection_head"](view).float() for view in encoded]
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:

@@ -10,6 +10,7 @@ from lightly.loss import NTXentLoss
 from torch import Tensor, nn
 
 from brainssl_utils.checks import check_choice, check_number
+from brainssl_utils.compute.processes import shared_out
 from brainssl_utils.methods import masks
 from brainssl_utils.methods.base import Batch, Method, Pretext, Setting, TrainingData, project
 from brainssl_utils.methods.losses import guessing_loss
@@ -104,7 +105,7 @@ class MaskedEncoder(Method):
     def pretext_loss(self, features: Sequence[Tensor], context: Any = None) -> Tensor:
         target, hidden = context
         # No sigmoid: most of a scan is black, and a sigmoid driven to 0 there has no slope left to come back by.
-        repaired = self.decoder(features[0]).float()
+        repaired = shared_out(self.decoder, features[0]).float()
         projections = project(self.projection_head, features) if self.two_views else ()
         with self.in_float32():
             error = (repaired - target).square()

@@ -26,10 +26,7 @@ class Batches:
     def __init__(self, method: Method, data: TrainingData, unlabeled: Tensor, profile: Profile) -> None:
         self.method, self.data = method, data
         self.unlabeled, self.labeled = unlabeled[torch.isin(unlabeled, data.pool)], data.labeled
-        # A method without a pretext task spends the whole step on labelled images instead.
-        wanted = profile.labeled_batch_size if method.uses_unlabeled else profile.batch_size
-        self.labeled_size = min(wanted, len(self.labeled))
-        self.size = min(profile.batch_size, len(self.unlabeled))
+        self.size, self.labeled_size = step_sizes(method, profile, len(self.unlabeled), len(self.labeled))
         a_step = min(profile.batch_size, len(unlabeled))
         self.steps = profile.steps_per_epoch or max(1, len(unlabeled) // max(a_step, 1))
 
@@ -47,6 +44,13 @@ class Batches:
             if self.method.uses_unlabeled:
                 rows = torch.cat([next(unlabeled), labeled_rows[torch.isin(labeled_rows, self.data.pool)]])
             yield Batch(images[rows], images[labeled_rows], self.data.labels[labeled_rows], rows)
+
+
+def step_sizes(method: Method, profile: Profile, unlabeled: int, labeled: int) -> tuple[int, int]:
+    """How many unlabelled and labelled images a step has, of so many that there are."""
+    # A method without a pretext task spends the whole step on labelled images instead.
+    wanted = profile.labeled_batch_size if method.uses_unlabeled else profile.batch_size
+    return min(profile.batch_size, unlabeled), min(wanted, labeled)
 
 
 def training_data(

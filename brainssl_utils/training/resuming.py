@@ -10,7 +10,7 @@ from typing import Any
 from brainssl_utils.methods.base import Method
 from brainssl_utils.results import records
 from brainssl_utils.training.lightning import read_checkpoint
-from brainssl_utils.training.run import RunFiles, load_weights
+from brainssl_utils.training.run import RunFiles
 from brainssl_utils.training.training import Training
 
 PLAIN_OPTIMIZER = Method.configure_optimizers
@@ -31,11 +31,12 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Earlier:
-    """What is there already: at most one of the two.
+    """What is there already.
 
     Attributes:
-        record: of this very training, finished; its weights are loaded into the method.
-        start: what training goes on from: this training, interrupted, or a finished one with fewer epochs.
+        record: of this very training, finished.
+        start: its weights; without a record, what training goes on from: this training, interrupted, or a finished one
+            with fewer epochs.
     """
 
     record: dict[str, Any] | None = None
@@ -50,9 +51,8 @@ def find_earlier(training: Training, files: RunFiles, say: Callable[[str], None]
         if own is None:
             say(f"{training.name}: the record is there, its weights are not; training again.")
             return Earlier()
-        load_weights(training.method, own.content)
         say(f"{training.name}: finished earlier, read from {files.record}.")
-        return Earlier(record=record)
+        return Earlier(record, own)
     shorter = record is not None and _is_shorter(record, training)
     if record is not None and not shorter:
         say(f"{training.name}: {_what_differs(record, training)}; its record is replaced when this training is done.")

@@ -16,7 +16,7 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 
 from brainssl_utils.checks import check_number
-from brainssl_utils.compute import hardware
+from brainssl_utils.compute import hardware, processes
 from brainssl_utils.data.corpus import Corpus
 from brainssl_utils.data.splits.split import Rows, Split
 from brainssl_utils.errors import CourseError
@@ -26,6 +26,7 @@ from brainssl_utils.results import records
 from brainssl_utils.results.provenance import host
 from brainssl_utils.settings import Profile, get_profile
 from brainssl_utils.training.batches import Batches
+from brainssl_utils.training.devices import Devices, Team
 from brainssl_utils.training.health import HealthWatch
 from brainssl_utils.training.lightning import (
     Epochs,
@@ -35,7 +36,7 @@ from brainssl_utils.training.lightning import (
     usual_ctrl_c,
 )
 from brainssl_utils.training.resuming import Checkpoint, Earlier, find_earlier
-from brainssl_utils.training.run import Run, RunFiles
+from brainssl_utils.training.run import Run, RunFiles, load_weights
 from brainssl_utils.training.training import Training, default_tag
 
 
@@ -56,6 +57,7 @@ class FitOptions(TypedDict, total=False):
         logger: "csv" or "tensorboard": Lightning's logger writes each epoch's row of the history into `out/logs/NAME`.
         tune_process: let `compute.hardware.prepare` set this process up for speed (how freed memory is kept, huge
             pages): True, False, or None for what the environment variable BRAINSSL_TUNE says, on by default.
+        devices, strategy, num_nodes: where it runs, see `training.devices.Devices`; by default on one device.
     """
 
     labels: Rows | None
@@ -66,6 +68,9 @@ class FitOptions(TypedDict, total=False):
     epochs: int | None
     logger: str | None
     tune_process: bool | None
+    devices: int
+    strategy: str
+    num_nodes: int
 
 
 def fit(
@@ -84,6 +89,13 @@ def fit(
     interrupted one goes on, and a method that was trained before starts again from its first weights. On its way `fit`
     sets this process up for speed: see `compute.hardware.prepare`, and `tune_process` to leave the process alone.
 
+    With `devices=2` or more, or several machines, processes train together: Lightning starts the script that calls `fit`
+    once more for each (strategy "ddp"), so notebooks cannot. A step is what it is in one process: its batch is the
+    profile's, each process encodes its share of it, and losses, batch norms, queues and accuracies see all of it. The result
+    is that of one device up to rounding, under the same key, and one goes on where the other stopped. What an encoder of
+    your own draws at random (dropout) each process draws for its share. Every process returns the same `Run`; the first
+    alone writes and speaks.
+
     Args:
         method: from `methods.make_method` or a class of `methods`; trained in place.
         corpus: the images.
@@ -92,29 +104,56 @@ def fit(
         seed: seeds batches and views. The weights' seed is `make_method`'s.
         out: the run's folder: the record goes to `out/records`, checkpoints to `out/checkpoints`. None keeps nothing.
         resume: take up a finished or interrupted training found in `out`.
-        **options: labels, tag, probes, health, progress, epochs, logger, tune_process: see `FitOptions`.
+        **options: labels, tag, probes, health, progress, epochs, logger, tune_process, devices, strategy, num_nodes: see
+            `FitOptions`.
 
     Returns:
         the trained method with its record.
 
     Raises:
-        CourseError: an unknown option, parts that do not fit together (see `Training`), or `out` cannot be written.
+        CourseError: an unknown option, parts that do not fit together (see `Training`), devices that cannot train it (see
+            `Devices`), or `out` cannot be written.
         KeyboardInterrupt: the user stopped it; the message says whether calling again goes on.
     """
     training = _training(method, corpus, split, get_profile(profile), seed, options)
-    say: Callable[[str], None] = print if options.get("progress", True) else _silent
-    files = RunFiles(check_writable(out), training.name, training.key) if out is not None else None
+    team = _team(training, options)
+    options = {**options, "progress": options.get("progress", True) and team.first}
+    say: Callable[[str], None] = print if options["progress"] else _silent
+    files = None if out is None else RunFiles(Path(out), training.name, training.key)
+    if files and team.first:
+        check_writable(files.out)
     logger = _logger(options.get("logger"), files)
-    with _alone(files) if files else contextlib.nullcontext():
-        earlier = find_earlier(training, files, say) if files and resume else Earlier()
-        record = earlier.record or _train(training, files, earlier.start, logger, options)
-        evaluations = training.read(options.get("probes", ("linear", "knn")), record["evaluations"])
-        changed = evaluations != record["evaluations"]
-        record["evaluations"] = evaluations
-        if files and (earlier.record is None or changed):
-            records.write_record(record, files.record)
-            files.drop_others()
+    with _alone(files) if files and team.first else contextlib.nullcontext(), team.at_work(training):
+        looks = files is not None and resume and team.first
+        earlier = processes.agreed(find_earlier(training, files, say) if files and looks else Earlier())
+        if earlier.record and earlier.start:
+            load_weights(method, earlier.start.content)
+        record = earlier.record or _train(training, files, earlier.start, logger, options, team)
+        if team.first:
+            _finish(training, record, options.get("probes", ("linear", "knn")), files, new=earlier.record is None)
+        record = processes.agreed(record)
     return Run(method, record, files.record if files else None)
+
+
+def _finish(
+    training: Training, record: dict[str, Any], probes: Sequence[str], files: RunFiles | None, new: bool
+) -> None:
+    """Read the features by the probes into the record, and write it where it is new or has changed."""
+    evaluations = training.read(probes, record["evaluations"])
+    changed = evaluations != record["evaluations"]
+    record["evaluations"] = evaluations
+    if files and (new or changed):
+        records.write_record(record, files.record)
+        files.drop_others()
+
+
+def _team(training: Training, options: FitOptions) -> Team:
+    """The processes that the training is to be done by, before the others are started."""
+    named = {name: options.get(name) for name in ("devices", "strategy", "num_nodes") if name in options}
+    devices = Devices(**named)  # type: ignore[arg-type]
+    devices.check(training)
+    with quiet_lightning():
+        return Team(devices)
 
 
 def _training(
@@ -154,9 +193,14 @@ def _silent(message: str) -> None:
 
 
 def _train(
-    training: Training, files: RunFiles | None, start: Checkpoint | None, logger: Logger | None, options: FitOptions
+    training: Training,
+    files: RunFiles | None,
+    start: Checkpoint | None,
+    logger: Logger | None,
+    options: FitOptions,
+    team: Team,
 ) -> dict[str, Any]:
-    """Train from the first weights, or go on from `start`; return the record."""
+    """Train from the first weights, or go on from `start`; return the record, which the first process alone makes."""
     method, profile = training.method, training.profile
     started = time.perf_counter()
     show = options.get("progress", True)
@@ -167,7 +211,7 @@ def _train(
     data = training.data()
     batches = Batches(method, data, torch.tensor(training.split.unlabeled), profile)
     epochs = Epochs(f"{method.title} ({method.protocol})", profile.epochs, show, training.key)
-    if files and (start is None or start.path != files.checkpoint):
+    if files and team.first and (start is None or start.path != files.checkpoint):
         files.checkpoint.unlink(missing_ok=True)
     kept = "call again to continue" if files else "nothing was kept; with a folder (out=...) the next call could go on"
     try:
@@ -175,13 +219,19 @@ def _train(
         with quiet_lightning(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(training.seed)
             callbacks: list[Callback] = [HealthWatch(batches), epochs] if options.get("health", True) else [epochs]
-            trainer = _trainer(profile.epochs, callbacks, files, start, logger)
+            where = team.devices.for_trainer(method.encoder)
+            trainer = _trainer(profile.epochs, callbacks, files, start, logger, where)
             method.to(memory_format=torch.channels_last)
             with usual_ctrl_c(trainer, f"training of {training.name} was interrupted: {kept}"):
                 trainer.fit(method, batches, ckpt_path=str(start.path) if start else None)
         method.cpu().eval()
+        if not team.first:
+            return {}
         record = training.record(data)
-        record |= {"throughput": throughput(method, batches), "device": {**host(), **speed}}
+        record |= {
+            "throughput": throughput(method, batches),
+            "device": {**host(), **speed, **team.devices.about()},
+        }
     finally:
         method.release()
     record |= {"taken_up_at_epochs": epochs.taken_up, "continued_from": epochs.continued_from}
@@ -190,7 +240,12 @@ def _train(
 
 
 def _trainer(
-    epochs: int, callbacks: list[Callback], files: RunFiles | None, start: Checkpoint | None, logger: Logger | None
+    epochs: int,
+    callbacks: list[Callback],
+    files: RunFiles | None,
+    start: Checkpoint | None,
+    logger: Logger | None,
+    where: dict[str, Any],
 ) -> pl.Trainer:
     if files:
         target = files.checkpoint
@@ -199,8 +254,7 @@ def _trainer(
         )
     return pl.Trainer(
         max_epochs=epochs,
-        accelerator=hardware.accelerator(),
-        devices=1,
+        **where,
         precision=hardware.precision(),  # type: ignore[arg-type]
         callbacks=callbacks,
         plugins=[WholeCheckpoints(start.content if start else None)],
