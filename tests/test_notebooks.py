@@ -225,14 +225,14 @@ def test_smoke_run_executes_every_notebook(tmp_path_factory):
     assert list((out / "figures").iterdir())
     for made in records.read_records(out):
         leaks = {row["threshold"]: row["with_copy"] for row in made["leakage"] if row["part"] == "either"}
-        if made["split"] == "grouped":
+        if made["split"] in ("grouped", "patient"):
             assert leaks[0.98] == 0, f"{made['name']}: {leaks[0.98]} test images have a copy among those seen"
 
 
 def test_notebooks_train_on_the_two_named_splits_alone(notebook):
-    """`grouped_split` is the default; the study's random split goes by the name `published_split` wherever it is used."""
+    """`default_split` is the default; the study's random split goes by the name `published_split` wherever it is used."""
     source = "\n".join(cell.source for cell in code(notebook))
-    assert re.search(r"\bgrouped_split\(corpus, seed", source)
+    assert re.search(r"\b(default|grouped)_split\(corpus, seed", source)
     for name in re.findall(r"(\w+)(?:\[[^\]]*\])?\s*=\s*paper_split\(", source):
         assert "published" in name, name
 
