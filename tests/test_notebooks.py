@@ -232,7 +232,7 @@ def test_smoke_run_executes_every_notebook(tmp_path_factory):
 def test_notebooks_train_on_the_two_named_splits_alone(notebook):
     """They learn on `default_split`; the study's random split goes by the name `published_split` wherever it is used."""
     source = "\n".join(cell.source for cell in code(notebook))
-    assert re.search(r"\b(default|grouped)_split\(corpus, seed", source)
+    assert re.search(r"\bdefault_split\(corpus, seed", source)
     for name in re.findall(r"(\w+)(?:\[[^\]]*\])?\s*=\s*paper_split\(", source):
         assert "published" in name, name
 

@@ -15,7 +15,7 @@ import pandas as pd
 
 from brainssl_utils.checks import check_choice
 from brainssl_utils.data.splits.draw import copied_and_others, paper_split
-from brainssl_utils.data.splits.subsets import label_subset
+from brainssl_utils.data.splits.subsets import independent_units, label_subset
 from brainssl_utils.errors import CourseError
 from brainssl_utils.evaluation.baselines import Pixels
 from brainssl_utils.evaluation.features import FeatureBank, as_bank, encoder_of
@@ -106,6 +106,41 @@ def pixel_knn_by_copies(corpus: Corpus, seed: int = 0, seeds: int = 3) -> pd.Dat
             report = pixel_knn(corpus, split, labels=np.delete(split.train, gone), seed=each)
             rows.append((name, report["correct"], report["n"]))
     return pd.DataFrame(rows, columns=["labels", "correct", "n"]).groupby("labels", sort=False).sum()
+
+
+def acquainted_answers(
+    model: Any, corpus: Corpus, dealt: Sequence[Split], kind: str = "linear", seed: int = 0
+) -> pd.DataFrame:
+    """Let the two models of `acquainted_splits` answer the test images they share, and sort the answers by acquaintance.
+
+    Args:
+        model, corpus, kind, seed: as in `evaluate`.
+        dealt: the two splits.
+
+    Returns:
+        one row a test image: row, truth, "met" and "not met" (the class that each model gives: the one that has learned from
+        other images of its patient, the one that has not), copy (whether these hold a copy of it), unit (images with the
+        same number are no independent evidence).
+
+    Raises:
+        CourseError: splits that test different images, or as `evaluate`.
+    """
+    first, second = dealt
+    if not np.array_equal(first.test, second.test):
+        raise CourseError("acquainted_answers: the two splits test different images. Take those of acquainted_splits.")
+    unit, group = independent_units(corpus), corpus.table["group"].to_numpy()
+    met_by_first = np.isin(unit[first.test], unit[first.train])
+    one, other = (np.array(evaluate(model, corpus, part, kind, seed=seed)["predictions"]) for part in dealt)
+    copy_in_first, copy_in_second = (np.isin(group[first.test], group[part.train]) for part in dealt)
+    columns = {
+        "row": first.test,
+        "truth": np.asarray(corpus.labels)[first.test],
+        "met": np.where(met_by_first, one, other),
+        "not met": np.where(met_by_first, other, one),
+        "copy": np.where(met_by_first, copy_in_first, copy_in_second),
+        "unit": unit[first.test],
+    }
+    return pd.DataFrame(columns)
 
 
 def label_curve(

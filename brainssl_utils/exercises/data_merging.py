@@ -1,11 +1,10 @@
-"""Checkers of notebook 01: copies by hash, a split repaired, patients kept apart."""
+"""Checkers of notebook 01: a split repaired, patients kept apart."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations
-from operator import index
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,28 +20,6 @@ if TYPE_CHECKING:
 Rows = npt.NDArray[np.int64]
 _PARTS = ("train", "unlabeled", "test")
 _TOLERANCE = 0.10  # of the images: how far the test part's size may lie from what was asked for
-
-
-@checker
-def check_hash_copies(function: Callable[..., Any]) -> str:
-    """Check `function(hashes, k)`: all pairs (i, j), i < j, of (N,) uint64 hashes that differ in at most `k` of 64 bits."""
-    rng = np.random.default_rng(3)
-    hashes = rng.integers(0, 2**64, 40, dtype=np.uint64)
-    # Planted: an equal hash, and copies of it 1, 4 and 5 bits away, the highest bit (a sign, in int64) among them.
-    for row, flips in ((7, ()), (12, (63,)), (23, (0, 5, 31, 63)), (31, (1, 2, 3, 40, 62))):
-        hashes[row] = hashes[2] ^ np.uint64(sum(1 << flip for flip in flips))
-    for k in (0, 1, 4, 5):
-        wanted = {(i, j) for i, j in combinations(range(40), 2) if _apart(hashes[i], hashes[j]) <= k}
-        found = _pairs(call(function, hashes.copy(), k))
-        if missed := sorted(wanted - found):
-            i, j = missed[0]
-            apart = _apart(hashes[i], hashes[j])
-            raise Wrong(f"with k={k}, the pair {missed[0]} is missing: its hashes differ in {apart} bits")
-        if extra := sorted(found - wanted):
-            i, j = extra[0]
-            apart = _apart(hashes[i], hashes[j])
-            raise Wrong(f"with k={k}, the pair {extra[0]} is not a copy: its hashes differ in {apart} bits")
-    return "every planted copy is found, at 0, 1, 4 and 5 bits, and nothing else"
 
 
 @checker
@@ -81,29 +58,6 @@ def check_patient_split(function: Callable[..., Any], corpus: Corpus) -> str:
         return "no patient is on both sides in the small table (this corpus names no patients)"
     test = _check_patients(function, own)
     return f"no patient is on both sides; {len(test)} test images of {len(np.unique(own[test]))} patients"
-
-
-def _apart(first: np.uint64, second: np.uint64) -> int:
-    return (int(first) ^ int(second)).bit_count()
-
-
-def _pairs(answer: Any) -> set[tuple[int, int]]:
-    try:
-        given = [(i, j) for i, j in answer]
-    except (TypeError, ValueError):
-        raise Wrong(f"expected a list of pairs of row numbers, got {type(answer).__name__}") from None
-    try:
-        pairs = [(index(i), index(j)) for i, j in given]
-    except TypeError:
-        raise Wrong("row numbers are whole numbers (int), and something else is in a pair") from None
-    for i, j in pairs:
-        if i == j:
-            raise Wrong(f"row {i} is paired with itself")
-        if i > j:
-            raise Wrong(f"the pair {(i, j)} is the wrong way round: give the smaller row first")
-    if len(set(pairs)) < len(pairs):
-        raise Wrong("a pair is given twice")
-    return set(pairs)
 
 
 def _rows(answer: Any, names: tuple[str, ...]) -> list[Rows]:

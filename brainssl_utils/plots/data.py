@@ -167,6 +167,22 @@ def _tested(table: pd.DataFrame) -> int:
     return int(table["test_images"].iloc[0])
 
 
+def share_bars(shares: pd.DataFrame, ylabel: str) -> Figure:
+    """Draw a table of shares (0..1) as percent: a group of bars a row, a colour a column, the number above each bar."""
+    figure, [[axes]] = new_figure(1, 1, 7.2, 3.0)
+    width = 0.8 / len(shares.columns)
+    for place, name in enumerate(shares):
+        x = np.arange(len(shares)) + (place - (len(shares.columns) - 1) / 2) * width
+        bars = axes.bar(x, 100 * shares[name], 0.92 * width, color=series_colour(place), label=name)
+        axes.bar_label(bars, [f"{100 * share:.0f}" for share in shares[name]], fontsize=8, padding=1)
+    axes.set_xticks(range(len(shares)), list(shares.index))
+    axes.set_ylim(0, 112)
+    axes.set_yticks(range(0, 101, 25))
+    axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    tidy(axes, "", ylabel)
+    return figure
+
+
 def split_comparison(scores: pd.DataFrame, chance: float | None = None) -> Figure:
     """Draw test accuracies by learner and split: a dot a seed with its Wilson interval, the mean with its t interval.
 

@@ -27,7 +27,7 @@ def save_effect(
 
     Args:
         run_dir: the lesson's.
-        lesson: its two digits.
+        lesson: the number that its notebook's name starts with: two digits, or a capital and a digit for an appendix.
         pairs, groups: as in `evaluation.comparison.paired_table`. The first pair is the lesson's promise; the others
             stand beside it.
 
@@ -35,10 +35,10 @@ def save_effect(
         a Markdown list with the verdict of each pair.
 
     Raises:
-        CourseError: as `paired_table`, or a lesson that is not two digits.
+        CourseError: as `paired_table`, or a lesson that is no such number.
     """
-    if not re.fullmatch(r"[0-9]{2}", lesson):
-        raise CourseError(f"lesson={lesson!r}: give the two digits that a notebook's name starts with, such as '04'.")
+    if not re.fullmatch("[0-9A-Z][0-9]", lesson):
+        raise CourseError(f"lesson={lesson!r}: give what its notebook's name starts with, such as '04' or 'A1'.")
     table = paired_table(pairs, groups)
     path = Path(run_dir) / "tables" / f"{lesson}_effect.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +59,7 @@ def effects_table(runs: Sequence[str | Path]) -> pd.DataFrame:
     """
     rows: dict[str, dict[str, Any]] = {}
     for run in map(Path, runs):
-        found = sorted((run / "tables").glob("[0-9][0-9]_effect.csv"))
+        found = sorted((run / "tables").glob("[0-9A-Z][0-9]_effect.csv"))
         if not found:
             raise CourseError(f"{run}: no lesson has saved its effect there. Give the folder of a run of the course.")
         for path in found:

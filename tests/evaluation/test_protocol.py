@@ -17,15 +17,16 @@ from sklearn.preprocessing import StandardScaler
 from tiny import CLASSES, Holder, TinyCorpus, TinyEncoder, tiny_split
 
 from brainssl_utils.data.corpus import Corpus
+from brainssl_utils.data.splits.acquainted import acquainted_splits
 from brainssl_utils.data.splits.draw import paper_split
-from brainssl_utils.data.splits.subsets import label_subset
+from brainssl_utils.data.splits.subsets import independent_units, label_subset
 from brainssl_utils.errors import CourseError
 from brainssl_utils.evaluation import probes
 from brainssl_utils.evaluation.baselines import Pixels, imagenet_features, random_encoder
 from brainssl_utils.evaluation.features import FeatureBank, encode
 from brainssl_utils.evaluation.fine_tuning import FineTuning, fine_tune
 from brainssl_utils.evaluation.probes import knn_probe, linear_probe
-from brainssl_utils.evaluation.protocol import evaluate, label_curve, pixel_knn, pixel_knn_by_copies
+from brainssl_utils.evaluation.protocol import acquainted_answers, evaluate, label_curve, pixel_knn, pixel_knn_by_copies
 from brainssl_utils.evaluation.reports import accuracy_table, test_report
 
 
@@ -375,6 +376,20 @@ def test_what_copies_are_worth_is_asked_on_unchanged_test_images(phantoms: Corpu
     assert list(table.index) == ["all labels", "copies removed", "others removed"]
     assert set(table["n"]) == {len(split.test)}
     assert table.loc["all labels", "correct"] == report["correct"]
+
+
+def test_answers_are_sorted_by_whether_the_model_has_met_the_patient(phantoms: Corpus) -> None:
+    dealt = acquainted_splits(phantoms, 0)
+    table = acquainted_answers(Pixels(), phantoms, dealt, "knn")
+    unit, group = independent_units(phantoms), phantoms.table["group"].to_numpy()
+    assert table["row"].tolist() == dealt[0].test.tolist() and table["copy"].any()
+    for model, part in enumerate(dealt):
+        given = np.array(pixel_knn(phantoms, part)["predictions"])
+        met = np.isin(unit[part.test], unit[part.train])
+        assert (table.loc[met, "met"] == given[met]).all() and (table.loc[~met, "not met"] == given[~met]).all()
+        assert (table.loc[met, "copy"] == np.isin(group[part.test][met], group[part.train])).all(), model
+    with pytest.raises(CourseError, match="different images"):
+        acquainted_answers(Pixels(), phantoms, (dealt[0], paper_split(phantoms, 0)), "knn")
 
 
 def test_a_table_of_accuracies_is_in_percent() -> None:

@@ -10,17 +10,9 @@ import pytest
 from brainssl_utils.data.corpus import Corpus
 from brainssl_utils.data.splits.draw import paper_split
 from brainssl_utils.data.splits.split import Split
-from brainssl_utils.exercises.data_merging import check_hash_copies, check_patient_split, check_repaired_split
+from brainssl_utils.exercises.data_merging import check_patient_split, check_repaired_split
 
 Rows = np.ndarray
-
-
-def hash_copies(hashes: Rows, k: int) -> list[tuple[int, int]]:
-    pairs = []
-    for i in range(len(hashes)):
-        apart = np.bitwise_count(hashes[i + 1 :] ^ hashes[i])
-        pairs += [(i, i + 1 + int(j)) for j in np.flatnonzero(apart <= k)]
-    return pairs
 
 
 def repair(train: Rows, unlabeled: Rows, test: Rows, group: Rows) -> tuple[Rows, Rows, Rows]:
@@ -48,18 +40,16 @@ def says(capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_stubs_are_not_yet(phantoms, leaky, capsys):
     stub = lambda *arguments: None  # noqa: E731
-    assert not check_hash_copies(stub)
     assert not check_repaired_split(stub, phantoms, leaky)
     assert not check_patient_split(stub, phantoms)
-    assert says(capsys).count("not yet") == 3
+    assert says(capsys).count("not yet") == 2
 
 
 def test_solutions_are_correct(phantoms, leaky, capsys):
-    assert check_hash_copies(hash_copies)
     assert check_repaired_split(repair, phantoms, leaky)
     assert check_patient_split(split_patients, phantoms)
     text = says(capsys)
-    assert text.count("correct") == 3 and ", 0 % after" in text
+    assert text.count("correct") == 2 and ", 0 % after" in text
 
 
 def test_a_corpus_without_patients_is_checked_on_a_small_table(phantoms, capsys):
@@ -67,25 +57,6 @@ def test_a_corpus_without_patients_is_checked_on_a_small_table(phantoms, capsys)
     assert check_patient_split(split_patients, nameless)
     assert "names no patients" in says(capsys)
     assert not check_patient_split(lambda p, s, seed: (np.arange(4), np.arange(2)), nameless)
-
-
-@pytest.mark.parametrize(
-    "function, reason",
-    [
-        (lambda h, k: [pair for pair in hash_copies(h, k) if h[pair[0]] == h[pair[1]]], "missing"),
-        (lambda h, k: hash_copies(h, k - 1), "missing"),
-        (lambda h, k: hash_copies(h, k + 1), "not a copy"),
-        (lambda h, k: hash_copies(h & np.uint64(2**63 - 1), k), "not a copy"),
-        (lambda h, k: [(j, i) for i, j in hash_copies(h, k)], "wrong way round"),
-        (lambda h, k: [(i, i) for i in range(len(h))], "itself"),
-        (lambda h, k: hash_copies(h, k) * 2, "twice"),
-        (lambda h, k: len(hash_copies(h, k)), "list of pairs"),
-        (lambda h, k: h.nothing, "AttributeError"),
-    ],
-)
-def test_wrong_copies_are_told_why(function, reason, capsys):
-    assert not check_hash_copies(function)
-    assert reason in says(capsys)
 
 
 def keep_all(train, unlabeled, test, group):

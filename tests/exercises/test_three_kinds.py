@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 from IPython.core.formatters import DisplayFormatter
-from test_exercises_data_merging import hash_copies, keep_all, split_patients
+from test_exercises_copies import hash_copies, one_pass
+from test_exercises_data_merging import keep_all, split_patients
 from test_exercises_proposed_model import ANSWER
 from test_exercises_simclr import NEGATIVES, heads, run_like
 from test_exercises_without_negatives import HISTORIES
@@ -21,6 +22,7 @@ from brainssl_utils.data.splits.draw import paper_split
 from brainssl_utils.exercises import (
     barlow_twins,
     comparison,
+    copies,
     data_merging,
     masked_encoder,
     nnclr,
@@ -50,10 +52,15 @@ def like(value: Any, shape: Callable[..., tuple[int, ...]]) -> Callable[..., Any
 # A checker -> for each of KINDS an answer, and words that must be in what is said of it. "no number": NaN, infinity, or a
 # number that counts nothing.
 TABLE: dict[Callable[..., Any], tuple[Answer, Answer, Answer]] = {
-    data_merging.check_hash_copies: (
+    copies.check_hash_copies: (
         (gives("01"), "expected a list of pairs"),
         (gives([(0.0, NAN)]), "whole numbers"),
         (lambda hashes, k: hash_copies(hashes, k + 1), "is not a copy"),
+    ),
+    copies.check_groups: (
+        (gives("A"), "whole numbers, one a picture"),
+        (lambda n, pairs: np.full(n, NAN), "whole numbers, one a picture"),
+        (one_pass, "are joined by a chain"),
     ),
     data_merging.check_repaired_split: (
         (gives("train, test"), "return 3 arrays"),
@@ -211,7 +218,7 @@ def test_the_table_has_every_exercise_of_every_lesson():
 
 def test_a_value_that_is_no_function_is_told_so(verdict):
     assert "hand over the function itself" in verdict(twin_networks.check_contrastive_loss, "loss")
-    assert "hand over the function itself" in verdict(data_merging.check_hash_copies, 3)
+    assert "hand over the function itself" in verdict(copies.check_hash_copies, 3)
 
 
 def test_a_verdict_shows_nothing_under_what_was_printed():

@@ -641,6 +641,16 @@ def leakage_bars() -> Figure:
     return figure
 
 
+@case(panels=1, ylabels=("test images (%)",), legend=("copy", "patient"), texts=["50", "0", "75", "10"])
+def share_bars() -> Figure:
+    shares = pd.DataFrame({"copy": [0.5, 0.0], "patient": [0.75, 0.1]}, index=["as published", "grouped"])
+    figure = plots.share_bars(shares, "test images (%)")
+    [axes] = figure.axes
+    assert [heights(bars) for bars in axes.containers] == [[50, 0], [75, 10]]
+    assert ticks(axes) == ["as published", "grouped"]
+    return figure
+
+
 @case(panels=1, ylabels=("test accuracy (%)",), texts=("65 %", "40 %", "65 %", "40 %"))
 def split_comparison() -> Figure:
     rows = [
