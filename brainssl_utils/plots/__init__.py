@@ -47,9 +47,9 @@ from brainssl_utils.plots.training import (
 )
 
 __all__ = [
-    "acquaintance_panels",
     "CLASS_COLOURS",
     "PALETTE",
+    "acquaintance_panels",
     "class_boxes",
     "class_colour",
     "compare_curves",

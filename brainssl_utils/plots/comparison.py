@@ -95,7 +95,9 @@ def label_curve_plot(
         panels: methods to draw, by the title of their panel; those that several panels show, to be compared with, are
             grey. Default: all methods, a panel a kind of reading.
     """
-    titles = {f"read by: {kind.replace('_', '-')}": curve[curve["kind"] == kind] for kind in dict.fromkeys(curve["kind"])}
+    titles = {
+        f"read by: {kind.replace('_', '-')}": curve[curve["kind"] == kind] for kind in dict.fromkeys(curve["kind"])
+    }
     shared: set[str] = set()
     if panels is not None:
         titles = {title: curve[curve["method"].isin(list(names))] for title, names in panels.items()}
