@@ -377,7 +377,6 @@ def two_by_two() -> Figure:
     panels=2,
     titles=("random encoder", "raw pixels"),
     xlabels=("test accuracy (%)",) * 2,
-    ylabels=("",) * 2,
     legend=("seen", "unseen", "all"),
 )
 def acquaintance_panels() -> Figure:
