@@ -2,7 +2,7 @@
 
 from brainssl_utils.plots.base import image_grid, image_panel, new_figure, show, tidy
 from brainssl_utils.plots.colours import CLASS_COLOURS, PALETTE, class_colour
-from brainssl_utils.plots.comparison import gap_curves, label_curve_plot, model_diagram, two_by_two
+from brainssl_utils.plots.comparison import acquaintance_panels, gap_curves, label_curve_plot, model_diagram, two_by_two
 from brainssl_utils.plots.contrastive import (
     grouped_bars,
     line_plot,
@@ -49,6 +49,7 @@ from brainssl_utils.plots.training import (
 __all__ = [
     "CLASS_COLOURS",
     "PALETTE",
+    "acquaintance_panels",
     "class_boxes",
     "class_colour",
     "compare_curves",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.ticker import MaxNLocator
 
 from brainssl_utils.plots.base import new_figure, tidy
-from brainssl_utils.plots.colours import PALETTE, method_colours
+from brainssl_utils.plots.colours import GREY, PALETTE, method_colours
 
 
 def model_diagram(joint: bool = True) -> Figure:
@@ -80,29 +80,70 @@ def two_by_two(
     return figure
 
 
-def label_curve_plot(curve: pd.DataFrame, value: str = "accuracy", beside: Sequence[str] = ()) -> Figure:
+def label_curve_plot(
+    curve: pd.DataFrame,
+    value: str = "accuracy",
+    beside: Sequence[str] = (),
+    panels: Mapping[str, Sequence[str]] | None = None,
+) -> Figure:
     """Draw accuracy (%) against the number of labels, one line a method: mean over seeds, bars from least to greatest.
 
     Args:
-        curve: what `evaluation.label_curve` returns, one kind of probe a panel.
+        curve: what `evaluation.label_curve` returns.
         value: the column that is drawn.
         beside: methods that a later figure draws beside these; their colours are left free.
+        panels: methods to draw, by the title of their panel; those that several panels show, to be compared with, are
+            grey. Default: all methods, a panel a kind of reading.
     """
-    kinds = list(dict.fromkeys(curve["kind"]))
-    colours = method_colours(dict.fromkeys([*curve["method"], *beside]))
-    figure, [axes] = new_figure(1, len(kinds), 4.6, 3.5)
-    for axis, kind in zip(axes, kinds):
-        part = curve[curve["kind"] == kind]
+    titles = {
+        f"read by: {kind.replace('_', '-')}": curve[curve["kind"] == kind] for kind in dict.fromkeys(curve["kind"])
+    }
+    shared: set[str] = set()
+    if panels is not None:
+        titles = {title: curve[curve["method"].isin(list(names))] for title, names in panels.items()}
+        shared = {name for name in curve["method"] if sum(name in names for names in panels.values()) > 1}
+    colours = method_colours(dict.fromkeys(name for name in [*curve["method"], *beside] if name not in shared))
+    figure, [axes] = new_figure(1, len(titles), 4.6, 4.1 if panels else 3.5)
+    for axis, (title, part) in zip(axes, titles.items()):
+        marks = iter("Ds^v")
         for method in dict.fromkeys(part["method"]):
             scores = part[part["method"] == method].groupby("labels")[value].agg(["mean", "min", "max"]) * 100
             # Of equal scores the mean can lie a rounding error outside them, and matplotlib refuses bars below 0.
             spread = np.stack([scores["mean"] - scores["min"], scores["max"] - scores["mean"]]).clip(min=0)
-            look = {"color": colours[method], "marker": "o", "ms": 4, "capsize": 2}
+            look = {"color": colours.get(method, GREY), "marker": "o", "ms": 4, "capsize": 2}
+            if method in shared:
+                look |= {"marker": next(marks), "ls": "--"}
             axis.errorbar(scores.index, scores["mean"], spread, **look, label=method)
         axis.set_xscale("log")
         ticks = sorted(set(part["labels"]))
         axis.set_xticks(ticks, [str(tick) for tick in ticks])
         axis.minorticks_off()
-        tidy(axis, "labelled images", f"test {value.replace('_', ' ')} (%)", f"read by: {kind.replace('_', '-')}")
-    axes[-1].legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+        tidy(axis, "labelled images", f"test {value.replace('_', ' ')} (%)", title)
+        if panels is not None:
+            axis.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
+            axis.sharey(axes[0])
+    if panels is None:
+        axes[-1].legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
+def acquaintance_panels(table: pd.DataFrame) -> Figure:
+    """Draw test accuracy on patients whom the labelled images show and on others: a panel a model, a row a split.
+
+    Args:
+        table: one row a result: model, split, patients ("seen", "unseen" or "all"), accuracy, lo, hi in %.
+    """
+    models, splits = (list(dict.fromkeys(table[name])) for name in ("model", "split"))
+    looks = {"seen": (0.2, PALETTE[0], "o"), "unseen": (0, PALETTE[1], "D"), "all": (-0.2, "#000000", "|")}
+    figure, [row] = new_figure(1, len(models), 3.4, 0.9 + 0.62 * len(splits))
+    for axes, model in zip(row, models):
+        for patients, (shift, colour, mark) in looks.items():
+            mine = table[(table["model"] == model) & (table["patients"] == patients)]
+            y = [len(splits) - 1 - splits.index(split) + shift for split in mine["split"]]
+            axes.hlines(y, mine["lo"], mine["hi"], color=colour, lw=2.5, alpha=0.5)
+            axes.plot(mine["accuracy"], y, mark, color=colour, ms=6, label=patients)
+        axes.set_yticks(range(len(splits)), splits[::-1] if axes is row[0] else [""] * len(splits), fontsize=8)
+        axes.set_ylim(-0.6, len(splits) - 0.4)
+        tidy(axes, "test accuracy (%)", "", model)
+    row[-1].legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), title="patients")
     return figure

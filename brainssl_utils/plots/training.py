@@ -26,15 +26,18 @@ ACCURACIES = {
 MOST_COUNTS = 25  # classes up to which a confusion matrix has room for its counts
 MARKS = ("o", "^", "s", "D", "v", "P")
 LOSSES = {"c_loss": "pretext loss", "p_loss": "classification loss"}
+# A loss has the colour of the accuracy that is measured with it.
+CURVE_COLOURS = dict(zip(ACCURACIES, PALETTE)) | {"c_loss": PALETTE[0], "p_loss": PALETTE[2]}
 
 
 def training_curves(history: pd.DataFrame, title: str = "") -> Figure:
     """Draw a run's accuracies (left, %) and losses (right) against the epoch, as the paper's Figures 7 and 9 do."""
     figure, [[left, right]] = new_figure(1, 2, 4.4, 3.2)
     for axes, names, scale in ((left, ACCURACIES, 100), (right, LOSSES, 1)):
-        for colour, (name, label) in zip(PALETTE, names.items()):
+        for name, label in names.items():
             if name in history and history[name].notna().any():
-                axes.plot(history["epoch"] + 1, history[name] * scale, color=colour, marker=".", label=label)
+                look = {"color": CURVE_COLOURS[name], "marker": ".", "label": label}
+                axes.plot(history["epoch"] + 1, history[name] * scale, **look)
         axes.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     tidy(left, "epoch", "accuracy (%)", title)

@@ -151,6 +151,18 @@ def select(
     return sorted(found, key=lambda record: record["seed"])
 
 
+def find(
+    records: Sequence[dict[str, Any]], method: str, protocol: str, split: str, tag: str = "", seed: int = 0
+) -> dict[str, Any] | None:
+    """Return the record of one training with one seed, or None where there is none; arguments as in `select`."""
+    wanted = (method, protocol, split, tag, seed)
+    for record in records:
+        named = (record["method"], record["protocol"], record["split"], record.get("tag") or "", record["seed"])
+        if named == wanted:
+            return record
+    return None
+
+
 def records_table(records: Sequence[dict[str, Any]], columns: Sequence[str] | None = None) -> pd.DataFrame:
     """One row a record.
 
@@ -230,9 +242,10 @@ def table2(records: Sequence[dict[str, Any]], split: str = "as published", proto
         split, protocol: which of ours to show.
 
     Returns:
-        DataFrame with column pairs (c_acc | p_acc | r_acc | val_p_acc, "published" | "ours"), ("ours", "seeds") and
-        ("ours", "fitted"), whether the classifiers have fitted ("-" without one of ours); methods in the published order,
-        then those the study has not. `attrs["source"]` names the published source.
+        DataFrame with column pairs (c_acc | p_acc | r_acc | val_p_acc, "published" | "ours"), ("ours", "epochs"), how
+        many our trainings had ("-" where no record tells; "3 to 10" where they differ), ("ours", "seeds") and ("ours",
+        "fitted"), whether the classifiers have fitted ("-" without one of ours); methods in the published order, then
+        those the study has not. `attrs["source"]` names the published source.
 
     Raises:
         CourseError: no such record, or records of more than one corpus, profile or number of labels.
@@ -261,12 +274,20 @@ def table2(records: Sequence[dict[str, Any]], split: str = "as published", proto
         if not synthetic:
             columns[metric, "published"] = PUBLISHED[metric].reindex(order)
         columns[metric, ours] = 100 * means[metric].reindex(order)
+    columns["ours", "epochs"] = pd.Series({method: _epochs(chosen, method) for method in order})
     columns["ours", "seeds"] = means["seeds"].reindex(order).fillna(0).astype(int)
     columns["ours", "fitted"] = means["fitted"].reindex(order).fillna("-")
     table = pd.DataFrame(columns)
     table.index.name = "method"
     table.attrs |= {"synthetic": synthetic, "source": None if synthetic else PUBLISHED.attrs["source"]}
     return table
+
+
+def _epochs(records: Sequence[dict[str, Any]], method: str) -> str:
+    """How long a method's trainings were: "10", or "3 to 10"."""
+    mine = [record for record in records if method_title(record["method"], record.get("title")) == method]
+    told = sorted({_reach(record, "sizes.epochs") for record in mine} - {None})
+    return " to ".join(str(epochs) for epochs in dict.fromkeys((told[0], told[-1]))) if told else "-"
 
 
 def _record_files(source: Path, skip: Callable[[str], object] | None) -> list[Path]:

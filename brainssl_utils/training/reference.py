@@ -57,6 +57,28 @@ def reference(
     return load_shipped(place, record)
 
 
+def shipped_records(
+    protocol: str = "published", least_epochs: int = 100, synthetic: bool = False, folder: str | Path | None = None
+) -> list[dict[str, Any]]:
+    """Return the records of full length that travel with the course, whether or not their encoders do.
+
+    Args:
+        protocol: "fair" or "published".
+        least_epochs: shorter trainings are left out.
+        synthetic: those of phantoms, in place of those of scans.
+        folder: as in `reference`.
+    """
+    places = sorted(path for path in Path(folder or FOLDER).glob("*") if path.is_dir())
+    found = read_records(places, skip=_silent) if places else []
+    return [
+        record
+        for record in found
+        if record["protocol"] == protocol
+        and bool(record["data"].get("synthetic")) == synthetic
+        and record.get("sizes", {}).get("epochs", 0) >= least_epochs
+    ]
+
+
 def load_shipped(place: str | Path, record: dict[str, Any]) -> Run:
     """Bring back a shipped run from its record and the encoder beside it, in the folder `place / "records"`.
 
@@ -113,6 +135,10 @@ def load_encoder(method: Method, path: Path, sha256: str) -> None:
     method.load_state_dict(weights, strict=False)
     method.release()
     method.eval()
+
+
+def _silent(message: str) -> None:
+    """A file beside the records that is none of them concerns nobody here."""
 
 
 def _parts(method: Method) -> tuple[str, ...]:

@@ -195,6 +195,9 @@ def training_curves() -> Figure:
     assert drawn(right, "pretext loss") == [3, 2.5, 2]
     assert list(line(left, "c_acc: contrastive").get_xdata()) == [1, 2, 3]
     assert left.get_ylim() == (0, 102)
+    loss_of = {"c_acc: contrastive": "pretext loss", "p_acc: labelled training images": "classification loss"}
+    for accuracy, loss in loss_of.items():  # one colour for what belongs together
+        assert line(left, accuracy).get_color() == line(right, loss).get_color()
     return figure
 
 
@@ -367,6 +370,29 @@ def two_by_two() -> Figure:
     axes = figure.axes[0]
     assert np.allclose(picture(axes), 100 * values) and axes.images[0].get_clim() == (0, 100)
     assert ticks(axes) == ["linear", "three layers"] and ticks(axes, "y") == ["stopped", "joint"]
+    return figure
+
+
+@case(
+    panels=2,
+    titles=("random encoder", "raw pixels"),
+    xlabels=("test accuracy (%)",) * 2,
+    legend=("seen", "unseen", "all"),
+)
+def acquaintance_panels() -> Figure:
+    rows = [
+        (model, split, patients, accuracy + 10 * (model == "raw pixels"))
+        for model in ("random encoder", "raw pixels")
+        for split, patients, accuracy in (
+            ("as published", "seen", 70.0), ("as published", "unseen", 50.0), ("as published", "all", 60.0),
+            ("patient", "unseen", 45.0), ("patient", "all", 45.0),
+        )
+    ]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["model", "split", "patients", "accuracy"])
+    figure = plots.acquaintance_panels(table.assign(lo=table["accuracy"] - 5, hi=table["accuracy"] + 5))
+    left, right = figure.axes
+    assert list(line(left, "seen").get_xdata()) == [70] and list(line(right, "unseen").get_xdata()) == [60, 55]
+    assert ticks(left, "y") == ["patient", "as published"]
     return figure
 
 

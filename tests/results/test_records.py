@@ -143,6 +143,31 @@ def test_seeds_are_averaged_with_an_interval_and_never_twice() -> None:
     assert len(records.summarise([make_record(), warm], by=["method", "config.temperature"])) == 2
 
 
+def test_a_training_is_found_by_its_seed_or_missing_without_an_error() -> None:
+    runs = [
+        make_record(seed=1),
+        make_record(seed=2, tag="views"),
+        make_record("nnclr", protocol="fair", split="patient"),
+    ]
+    assert records.find(runs, "simclr", "published", "as published", seed=1) is runs[0]
+    assert records.find(runs, "simclr", "published", "as published", "views", seed=2) is runs[1]
+    assert records.find(runs, "nnclr", "fair", "patient") is runs[2]
+    assert records.find(runs, "simclr", "published", "as published") is None, "another seed"
+    assert records.find(runs, "nnclr", "published", "patient") is None, "another protocol"
+
+
+def test_table2_says_how_long_each_training_was() -> None:
+    short, long = ({"sizes": {"epochs": epochs}} for epochs in (3, 10))
+    runs = [
+        make_record(**short),
+        make_record(seed=1, **long),
+        make_record("nnclr", **long),
+        make_record("barlow_twins"),
+    ]
+    told = records.table2(runs)["ours", "epochs"]
+    assert told.to_dict() == {"Barlow Twins": "-", "NNCLR": "10", "SimCLR": "3 to 10", "Proposed model": "-"}
+
+
 def test_table2_sets_ours_beside_the_published_figures() -> None:
     runs = [
         make_record(val=0.55),

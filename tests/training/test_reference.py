@@ -17,7 +17,7 @@ from brainssl_utils.evaluation.protocol import evaluate
 from brainssl_utils.methods import make_method
 from brainssl_utils.results.records import read_record
 from brainssl_utils.settings import PROFILES
-from brainssl_utils.training.reference import load_shipped, reference, ship
+from brainssl_utils.training.reference import load_shipped, reference, ship, shipped_records
 from brainssl_utils.training.run import Run
 from brainssl_utils.training.trainer import fit
 
@@ -46,6 +46,21 @@ def test_a_shipped_file_that_was_changed_or_lost_is_refused(run: Run, tmp_path: 
     weights.unlink()
     with pytest.raises(CourseError, match="is missing"):
         reference("simclr", "phantoms", folder=tmp_path)
+
+
+def test_shipped_records_are_those_of_full_length(run: Run, tmp_path: Path) -> None:
+    ship(run, tmp_path / "phantoms")
+    asked = {"protocol": "fair", "folder": tmp_path, "synthetic": True}
+    assert [record["name"] for record in shipped_records(least_epochs=1, **asked)] == [run.name]
+    assert shipped_records(least_epochs=2, **asked) == [], "too short"
+    assert shipped_records(least_epochs=1, **asked | {"synthetic": False}) == []
+    assert shipped_records(least_epochs=1, **asked | {"protocol": "published"}) == []
+    assert shipped_records(folder=tmp_path / "none") == []
+
+
+def test_the_course_ships_full_length_records_of_the_proposed_model() -> None:
+    found = {(record["method"], record["split"]) for record in shipped_records()}
+    assert {("proposed_model", "as published"), ("proposed_model", "grouped")} <= found
 
 
 def test_what_is_not_shipped_is_said(run: Run, tmp_path: Path) -> None:
