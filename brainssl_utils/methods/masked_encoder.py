@@ -34,8 +34,9 @@ class MaskedEncoder(Method):
         redraw: a fresh mask at every step; False draws one mask an image for good, as published.
         contrast: weight of a second task beside the repair, 0 or more: a second view of the image, with a mask of its own
             (the same one without `redraw`), must be recognised among all others (NT-Xent, temperature 0.1, a head of
-            256-128-64), as in a contrastive masked autoencoder (CAN, Mishra et al. 2022). Only the first view is
-            repaired: the decoder is the slowest part. 0 leaves the task out.
+            256-128-64). Contrast and repair are two of the three parts of CAN (Mishra et al. 2022); its third, telling what
+            noise was added, is left out. Only the first view is repaired: the decoder is the slowest part. 0 leaves the
+            task out.
         **settings: see `Method`; `views` is what an image goes through before it is masked, "classification" by default,
             and "contrastive" with a contrast.
 
