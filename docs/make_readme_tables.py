@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from brainssl_utils.errors import CourseError
 from brainssl_utils.files import atomic_path
-from brainssl_utils.methods import METHODS, method_title
+from brainssl_utils.methods import method_title
 from brainssl_utils.results import records
 from brainssl_utils.results.published import PUBLISHED
 from brainssl_utils.studies.plan import read_study
@@ -19,35 +18,6 @@ from brainssl_utils.studies.show import as_markdown, printed_trainings, study_ta
 STUDY = Path(__file__).parents[1] / "studies" / "table2.toml"
 COLUMNS = ("c_acc", "p_acc", "r_acc", "val_p_acc")
 START, END = "<!-- {name}: made by `python docs/make_readme_tables.py` -->", "<!-- end of {name} -->"
-
-
-def rows() -> list[str]:
-    """Return the names of the methods in the tables: those of the published table in its order, then the supervised ones."""
-    names = {method_title(name): name for name in METHODS}
-    baselines = [name for name, method in METHODS.items() if not method.uses_unlabeled]
-    return [*(names[title] for title in PUBLISHED.index), *baselines]
-
-
-def results_table(made: Sequence[dict[str, Any]]) -> str:
-    """Return a Markdown table of test accuracies in %, with 95 % intervals, from one run's records.
-
-    Columns: the published figure; ours as published, on the random split and on the grouped one; the linear probe on
-    frozen features under the fair protocol. The lowest seed of each training is shown.
-
-    Raises:
-        CourseError: a record is missing.
-    """
-    lines = [
-        "| method | published | ours, random split | ours, grouped split | fair protocol, linear probe |",
-        "|---|---|---|---|---|",
-    ]
-    for name in rows():
-        title = method_title(name)
-        published = f"{PUBLISHED['val_p_acc'][title]:.1f}" if title in PUBLISHED.index else "-"
-        cells = [records.select(made, name, "published", part)[0]["test"] for part in ("as published", "grouped")]
-        cells.append(records.select(made, name, "fair", "grouped")[0]["evaluations"]["linear"])
-        lines.append(f"| {title} | {published} | {' | '.join(map(_share, cells))} |")
-    return "\n".join(lines)
 
 
 def study_table(results: Path, study: str | Path = STUDY) -> str:
@@ -73,16 +43,14 @@ def study_table(results: Path, study: str | Path = STUDY) -> str:
     return f"{table}\n\nTrainings recorded: {done} of {planned}."
 
 
-def full_length_table(made: Sequence[dict[str, Any]], short: Sequence[dict[str, Any]]) -> str:
+def full_length_table(made: Sequence[dict[str, Any]]) -> str:
     """Return a Markdown table of the proposed model trained at full length, beside its published row, and the minutes.
 
     Columns are the published table's, in %, at the last epoch: c_acc, p_acc and r_acc over its steps, val_p_acc on the
-    test images with its 95 % Wilson interval. The minutes of the other rows are estimated: those of the proposed model
-    on the grouped split, times the ratio of the two methods' seconds an epoch there in `short`.
+    test images with its 95 % Wilson interval.
 
     Args:
         made: records of the full-length trainings.
-        short: records of all methods at a shorter profile.
 
     Raises:
         CourseError: a record is missing.
@@ -96,30 +64,19 @@ def full_length_table(made: Sequence[dict[str, Any]], short: Sequence[dict[str, 
         "|---|---|---|---|---|---|---|",
         f"| published | {' | '.join(cells)} | - | - |",
     ]
-    minutes = {}
     for split in ("as published", "grouped"):
         record = records.select(made, "proposed_model", "published", split)[0]
         last = record["history"][-1]
-        minutes[split] = sum(row["seconds"] for row in record["history"]) / 60
+        minutes = sum(row["seconds"] for row in record["history"]) / 60
         cells = [f"{100 * last[name]:.2f}" for name in metrics]
         cells += [_share(report) for report in (record["test"], record["evaluations"]["linear"])]
-        lines.append(f"| ours, {split} | {' | '.join(cells)} | {minutes[split]:.0f} |")
-    epoch = {name: _epoch(records.select(short, name, "published", "grouped")[0]) for name in rows()}
-    estimates = {name: minutes["grouped"] * seconds / epoch["proposed_model"] for name, seconds in epoch.items()}
-    shown = ", ".join(f"{method_title(name)} {value:.0f}" for name, value in estimates.items())
-    lines += ["", f"Minutes of each row of the study's table on one split, estimated from these: {shown};"]
-    lines.append(f"together {sum(estimates.values()) / 60:.1f} hours.")
+        lines.append(f"| ours, {split} | {' | '.join(cells)} | {minutes:.0f} |")
     return "\n".join(lines)
 
 
 def _share(report: dict[str, Any]) -> str:
     low, high = report["ci95"]
     return f"{100 * report['accuracy']:.1f} ({100 * low:.0f}-{100 * high:.0f})"
-
-
-def _epoch(record: dict[str, Any]) -> float:
-    """Seconds of a training's typical epoch."""
-    return statistics.median(row["seconds"] for row in record["history"])
 
 
 def with_results(text: str, tables: Mapping[str, str]) -> str:
@@ -142,13 +99,9 @@ def with_results(text: str, tables: Mapping[str, str]) -> str:
 
 
 def tables(results: str | Path) -> dict[str, str]:
-    """Return the README's tables by name, from the folder that holds the records of `quick`, `paper` and `archives`."""
-    read = {profile: records.read_records(Path(results) / profile) for profile in ("quick", "paper")}
-    return {
-        "study": study_table(Path(results)),
-        "results": results_table(read["quick"]),
-        "full length": full_length_table(read["paper"], read["quick"]),
-    }
+    """Return the README's tables by name, from the folder that holds the records of `paper` and `archives`."""
+    full_length = records.read_records(Path(results) / "paper")
+    return {"study": study_table(Path(results)), "full length": full_length_table(full_length)}
 
 
 def main() -> None:

@@ -31,7 +31,6 @@ from brainssl_utils.results.published import PUBLISHED
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 TITLES = {
-    "results": "Short runs beside the published figures",
     "full length": "At full length",
 }  # of the README's tables
 MADE_BY_SPHINX = {"genindex.html", "search.html", "py-modindex.html"}
