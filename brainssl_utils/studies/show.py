@@ -81,14 +81,24 @@ class Tables:
             if len(gains):
                 yield f"The same labels{note}: points above {SCRATCH} when fine-tuned, likewise", few_labels(gains)
 
+    def missing(self) -> str:
+        """A sentence on the trainings that are not recorded, and how to make them; empty where none is missing."""
+        done, planned = int(self.trainings["seeds"].sum()), int(self.trainings["planned"].sum())
+        if done == planned:
+            return ""
+        return (
+            f"{done} of {planned} trainings are recorded. `brainssl study run {self.study.path.stem} --out DIR` trains what is "
+            "missing there; nothing that is finished is done again."
+        )
+
     def text(self, markdown: bool = False) -> str:
-        """All tables, as lines of text or as Markdown."""
+        """All tables, as lines of text or as Markdown, and what is missing."""
         parts = []
         for title, table in self.printed():
             parts.append(
                 f"**{title}**\n\n{as_markdown(table)}" if markdown else f"{title}\n{table.to_string(index=False)}"
             )
-        return "\n\n".join(parts)
+        return "\n\n".join(filter(None, (*parts, self.missing())))
 
 
 def study_tables(study: Study, out: str | Path, records: str | Path | None = None) -> Tables:
@@ -96,13 +106,15 @@ def study_tables(study: Study, out: str | Path, records: str | Path | None = Non
 
     Args:
         study: from `read_study`.
-        out: the study's folder.
+        out: the study's folder. Of what travels with the course, there may be nothing yet.
         records: a folder of records to read instead of the one in `out`.
 
     Raises:
-        CourseError: there are no records, or those of this study's trainings are of more than one corpus.
+        CourseError: there are no records in a folder of your own, or those of this study's trainings are of more than one
+            corpus.
     """
-    found = by_recipe(study, read_records(records or out))
+    none_yet = records is None and Path(out).parent == FOLDER and not (Path(out) / "records").is_dir()
+    found = by_recipe(study, [] if none_yet else read_records(records or out))
     used = [record for several in found for record in several]
     names = {record["data"]["fingerprint"]: record["data"]["name"] for record in used}
     if len(names) > 1:
@@ -110,11 +122,14 @@ def study_tables(study: Study, out: str | Path, records: str | Path | None = Non
             f"records of different images ({', '.join(sorted(names.values()))}) are mixed in {records or out}: keep the "
             "studies of each in a folder of their own."
         )
-    synthetic = any(record["data"].get("synthetic") for record in used)
+    synthetic = any(record["data"].get("synthetic") for record in used) or (
+        not used and study.data.startswith("phantoms")
+    )
     readings = _readings(study, Path(out), {record.get("key") for record in used}, set(names))
-    bare = synthetic or not used
-    apart = pd.DataFrame() if bare else distances.distances(study, found)
-    return Tables(study, _trainings(study, found, bare), readings, apart, pairs.pairs(study, found), synthetic)
+    apart = pd.DataFrame() if synthetic or not used else distances.distances(study, found)
+    return Tables(
+        study, _trainings(study, found, bare=synthetic), readings, apart, pairs.pairs(study, found), synthetic
+    )
 
 
 def shipped_distances(name: str = "readings", folder: str | Path | None = None) -> pd.DataFrame:

@@ -12,6 +12,7 @@ import pytest
 from tiny import full_length_records
 
 from brainssl_utils.errors import CourseError
+from brainssl_utils.studies import show
 from brainssl_utils.studies.plan import Reading, Study, read_study
 from brainssl_utils.studies.show import few_labels, gained, study_tables, write_tables
 from brainssl_utils.studies.tasks import settings_digest
@@ -145,3 +146,23 @@ def test_readings_average_draws_within_a_seed_and_seeds_among_each_other(
     assert "points above from scratch" in tables.text()
     (one,) = few_labels(tables.readings[tables.readings["seed"] == 0].head(2)).iloc[:, 2]
     assert one.startswith("54.0 [")
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "studies").glob("*.toml")))
+def test_a_study_of_which_nothing_is_shipped_yet_shows_what_is_published_and_what_is_missing(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(show, "FOLDER", tmp_path)
+    study = read_study(name)
+    shown = show.study_tables(study, tmp_path / study.data.split(":")[0]).text()
+    planned = len(study.recipes) * len(study.seeds)
+    assert f"0 of {planned} trainings are recorded" in shown and f"brainssl study run {name}" in shown
+    proposed = [
+        recipe for recipe in study.recipes if (recipe.method, recipe.protocol) == ("proposed_model", "published")
+    ]
+    assert ("72.40" in shown) == bool(proposed and study.data == "archives")
+
+
+def test_a_folder_of_ones_own_without_records_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(CourseError, match="no record"):
+        show.study_tables(read_study("table2"), tmp_path)
