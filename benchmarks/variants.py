@@ -52,7 +52,7 @@ def fit(
     profile = replace(get_profile("paper"), name="bench", epochs=2, steps_per_epoch=steps, **sizes)
     model = make_method(method, protocol, size, 0, len(corpus.classes))
     clock = Clock(model)
-    training.fit(model, corpus, split, profile, probes=(), progress=False)
+    training.fit(model, corpus, split, profile, probes=(), health=False, progress=False)
     a_step = model.views_seen / (2 * steps)
     return {"views_per_second": steps * a_step / clock.timed, "shares": clock.shares(), "images": len(corpus)}
 

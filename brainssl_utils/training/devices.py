@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -131,6 +132,10 @@ class Team:
             options = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
             trainer = pl.Trainer(**devices.for_trainer(nn.Identity()), enable_checkpointing=False, **options)  # type: ignore[arg-type]
             self._strategy, self.first = trainer.strategy, trainer.global_rank == 0  # type: ignore[assignment]
+            if os.environ.get("LOCAL_RANK", "0") != "0":
+                # Ctrl-C reaches all processes of a terminal. The first one stops and ends the others: were each to stop by
+                # itself, one could wait for ever for an exchange that the other has left.
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     @contextmanager
     def at_work(self, training: Training) -> Iterator[None]:

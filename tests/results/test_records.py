@@ -194,7 +194,7 @@ def test_synthetic_results_never_stand_beside_the_published() -> None:
     data = {"name": "phantoms", "fingerprint": "p", "synthetic": True, "counts": {"labelled": 12}}
     table = records.table2([make_record(data=data)])
     assert table.attrs["synthetic"] and list(table.index) == ["SimCLR"]
-    assert {who for _, who in table.columns} == {"ours (synthetic)", "seeds", "fitted"}
+    assert {who for _, who in table.columns} == {"ours (synthetic)", "seeds", "epochs", "fitted"}
     with pytest.raises(CourseError, match="differ in data"):
         records.table2([make_record(), make_record("nnclr", data=data)])
 

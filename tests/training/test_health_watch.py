@@ -116,7 +116,7 @@ def test_columns_reach_record_curves_and_notes(phantoms: Corpus, split: Split, t
     found = curves(record)
     assert [name for name in MEASURES if name in found] == list(MEASURES) and len(found) == TINY.epochs
     pd.testing.assert_frame_equal(found, curves(run.record))
-    assert "No band is kept for simclr fair" in health_notes(run) == health_notes(record)
+    assert "No band is kept for SimCLR fair" in health_notes(run) == health_notes(record)
 
 
 def test_a_diverged_training_ends_without_measures_and_its_notes_say_so(
