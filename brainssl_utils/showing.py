@@ -31,6 +31,10 @@ def progress_bar(total: int, title: str, unit: str = "it", show: bool = True) ->
     return tqdm(total=total, desc=title, unit=unit, disable=not show, file=stream, ncols=100)
 
 
+def silent(message: str) -> None:
+    """Say nothing: in the place of `print`, where messages are not wanted."""
+
+
 def notice(text: str, stacklevel: int = 2) -> None:
     """Tell a user something: a printed line in a notebook, a warning elsewhere."""
     if in_notebook():

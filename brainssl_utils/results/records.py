@@ -142,25 +142,28 @@ def select(
     Raises:
         CourseError: there is none; the message names the notebook that makes it.
     """
-    wanted = (method, protocol, split, tag)
-    found = [r for r in records if (r["method"], r["protocol"], r["split"], r.get("tag") or "") == wanted]
+    found = _of_training(records, method, protocol, split, tag)
     if not found:
         described = ", ".join(part for part in (method, tag, protocol, f"split {split}") if part)
         maker = f"notebook {METHODS[method].made_by(protocol)}" if method in METHODS else "what trains it"
         raise CourseError(f"no record of {described}. Run {maker} first, with the same run_dir.")
-    return sorted(found, key=lambda record: record["seed"])
+    return found
 
 
 def find(
     records: Sequence[dict[str, Any]], method: str, protocol: str, split: str, tag: str = "", seed: int = 0
 ) -> dict[str, Any] | None:
     """Return the record of one training with one seed, or None where there is none; arguments as in `select`."""
-    wanted = (method, protocol, split, tag, seed)
-    for record in records:
-        named = (record["method"], record["protocol"], record["split"], record.get("tag") or "", record["seed"])
-        if named == wanted:
-            return record
-    return None
+    of_training = _of_training(records, method, protocol, split, tag)
+    return next((record for record in of_training if record["seed"] == seed), None)
+
+
+def _of_training(
+    records: Sequence[dict[str, Any]], method: str, protocol: str, split: str, tag: str
+) -> list[dict[str, Any]]:
+    wanted = (method, protocol, split, tag)
+    found = [r for r in records if (r["method"], r["protocol"], r["split"], r.get("tag") or "") == wanted]
+    return sorted(found, key=lambda record: record["seed"])
 
 
 def records_table(records: Sequence[dict[str, Any]], columns: Sequence[str] | None = None) -> pd.DataFrame:

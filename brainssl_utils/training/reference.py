@@ -15,6 +15,7 @@ from brainssl_utils.files import atomic_path, shipped
 from brainssl_utils.methods.base import Method
 from brainssl_utils.methods.make import rebuild
 from brainssl_utils.results.records import read_records, select, write_record
+from brainssl_utils.showing import silent
 from brainssl_utils.training.run import Run
 
 FOLDER = shipped("results/reference")
@@ -69,7 +70,7 @@ def shipped_records(
         folder: as in `reference`.
     """
     places = sorted(path for path in Path(folder or FOLDER).glob("*") if path.is_dir())
-    found = read_records(places, skip=_silent) if places else []
+    found = read_records(places, skip=silent) if places else []
     return [
         record
         for record in found
@@ -135,10 +136,6 @@ def load_encoder(method: Method, path: Path, sha256: str) -> None:
     method.load_state_dict(weights, strict=False)
     method.release()
     method.eval()
-
-
-def _silent(message: str) -> None:
-    """A file beside the records that is none of them concerns nobody here."""
 
 
 def _parts(method: Method) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from brainssl_utils.methods.base import Method
 from brainssl_utils.results import records
 from brainssl_utils.results.provenance import host
 from brainssl_utils.settings import Profile, get_profile
+from brainssl_utils.showing import silent
 from brainssl_utils.training.batches import Batches
 from brainssl_utils.training.devices import Devices, Team
 from brainssl_utils.training.health import HealthWatch
@@ -118,7 +119,7 @@ def fit(
     training = _training(method, corpus, split, get_profile(profile), seed, options)
     team = _team(training, options)
     options = {**options, "progress": options.get("progress", True) and team.first}
-    say: Callable[[str], None] = print if options["progress"] else _silent
+    say: Callable[[str], None] = print if options["progress"] else silent
     files = None if out is None else RunFiles(Path(out), training.name, training.key)
     if files and team.first:
         check_writable(files.out)
@@ -186,10 +187,6 @@ def _alone(files: RunFiles) -> Iterator[None]:
     with hold(files.lock, lambda: print(waits, flush=True)):
         clear_leftovers(files.record.parent, files.checkpoint.parent)
         yield
-
-
-def _silent(message: str) -> None:
-    pass
 
 
 def _train(

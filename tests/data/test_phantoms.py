@@ -18,7 +18,7 @@ from brainssl_utils.data.phantoms.anatomy import Head, canonical_head
 from brainssl_utils.data.phantoms.lesions import lesion_distance
 from brainssl_utils.data.phantoms.patients import PLANES, TUMOURS, draw_patient, plane_points, render_slice
 from brainssl_utils.data.phantoms.plan import COUNTS, SOURCES, class_counts, plan_files
-from brainssl_utils.data.phantoms.write import VERSION, crop_to_head, write_phantoms
+from brainssl_utils.data.phantoms.write import VERSION, changed, write_phantoms
 from brainssl_utils.data.reading.sources import CLASSES
 from brainssl_utils.errors import CourseError
 
@@ -56,7 +56,7 @@ def pixels(path: Path, to_head: bool = False) -> np.ndarray:
     """(96, 96) grey levels of a file, of the whole frame or of the head alone."""
     image = Image.open(path).convert("L")
     if to_head:
-        image = crop_to_head(image, 0.0)
+        [image] = changed([image], ["crop-0.0"])
     return np.asarray(image.resize((96, 96), Image.Resampling.BOX), dtype=float)
 
 

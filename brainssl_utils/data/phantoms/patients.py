@@ -127,12 +127,12 @@ def _scanner(patient: Patient, picture: np.ndarray, rng: np.random.Generator) ->
 
 
 class _Anatomy(NamedTuple):
-    """A slice before the scanner: its points (3, 192, 192) mm, tissues and depth there, and its healthy brightness."""
+    """A slice before the scanner: its points (3, 192, 192) mm, tissues there, healthy brightness, and depth for a tumour."""
 
     points: np.ndarray
     tissue: dict[str, np.ndarray]
-    depth: np.ndarray
     picture: np.ndarray
+    depth: np.ndarray | None
 
 
 def _anatomy(patient: Patient, head: Head, plane: str, offset: float) -> _Anatomy:
@@ -140,11 +140,11 @@ def _anatomy(patient: Patient, head: Head, plane: str, offset: float) -> _Anatom
     canonical = patient.warp.to_canonical(points)
     tissue = head.tissues_at(canonical)
     picture = sum(value * tissue[name] for name, value in zip(TISSUES, patient.values))
-    return _Anatomy(points, tissue, head.depth_at(canonical), picture)
+    return _Anatomy(points, tissue, picture, None if patient.lesion is None else head.depth_at(canonical))
 
 
 def _painted(patient: Patient, found: _Anatomy) -> np.ndarray:
-    if patient.lesion is None:
+    if patient.lesion is None or found.depth is None:
         return found.picture
     grey = float(patient.values[0])
     return paint(patient.lesion, found.picture, found.points, found.tissue, found.depth, patient.contrast, grey)
@@ -166,6 +166,6 @@ def render_truth(patient: Patient, head: Head, plane: str, offset: float = 0.0) 
     seen, healthy = (
         _scanner(patient, picture, _slice_generator(patient, plane, offset).spawn(1)[0]) for picture in pictures
     )
-    if patient.lesion is None:
+    if patient.lesion is None or found.depth is None:
         return seen, healthy, np.zeros(seen.shape, bool)
     return seen, healthy, cover(patient.lesion, found.points, found.tissue, found.depth) >= SEEN

@@ -44,11 +44,6 @@ def _head_box(picture: Image.Image, margin: float) -> tuple[int, int, int, int]:
     return left, top, right, bottom
 
 
-def crop_to_head(image: Image.Image, margin: float) -> Image.Image:
-    """Cut the dark frame off, leaving `margin` (a share of the head's size) on each side."""
-    return image.crop(_head_box(image, margin))
-
-
 def _stretch(image: Image.Image, low: float, high: float) -> Image.Image:
     """Grey levels from `low` to `high` spread over 0..255."""
     pixels = np.asarray(image.convert("L"), dtype=np.float32)
