@@ -1,4 +1,4 @@
-"""Checkers of the NNCLR lesson: the nearest neighbour among other scans, and the queue that forgets its oldest first."""
+"""Checkers of the NNCLR lesson: nearest neighbours among other scans, the queue that forgets its oldest, its length."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from brainssl_utils.exercises.base import Wrong, as_tensor, call, checker
+from brainssl_utils.exercises.base import Wrong, as_number, as_tensor, call, checker
 
 
 def _rows(answer: Any, shape: tuple[int, int], what: str) -> Tensor:
@@ -104,3 +104,23 @@ def _compare(answer: Tensor, before: Tensor, batch: Tensor, size: int) -> None:
     raise Wrong(
         f"a batch of {len(batch)} pushed into a queue of {size}: expected the batch first, then the newest old ones"
     )
+
+
+@checker
+def check_queue_length(length: Any, measure: Callable[[int], float], wanted: float, pool: int) -> str:
+    """Does a share of about `wanted` of the scans meet itself in a queue of `length` entries?
+
+    Args:
+        length: the answer, a whole number of entries.
+        measure: returns the share, 0..1, of scans that are in the queue of a given length.
+        wanted: the share asked for, 0..1; a measurement within 0.1 of it is right.
+        pool: how many scans go through the queue in a pass.
+    """
+    length = as_number(length, "a whole number of entries")
+    if length != int(length) or length < 1:
+        raise Wrong(f"a queue has a whole number of entries, at least 1; got {length:g}")
+    share = float(measure(int(length)))
+    told = f"in a queue of {length:.0f}, {length / pool:.2f} pools, {share:.0%} of the scans meet themselves"
+    if abs(share - wanted) > 0.1:
+        raise Wrong(f"{told}: {wanted:.0%} need a {'shorter' if share > wanted else 'longer'} one")
+    return told

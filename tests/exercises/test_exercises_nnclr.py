@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 import torch
 import torch.nn.functional as F
 from outcomes import outcomes, untouched
 from torch import Tensor
 
-from brainssl_utils.exercises.nnclr import check_fifo_queue, check_nearest_neighbours
+from brainssl_utils.exercises.nnclr import check_fifo_queue, check_nearest_neighbours, check_queue_length
 
 
 def cosines(queries: Tensor, queue: Tensor) -> Tensor:
@@ -68,3 +69,24 @@ WRONG: list[tuple[Callable[..., bool], Callable[..., object], str]] = [
 RIGHT = [(check_nearest_neighbours, nearest), (check_fifo_queue, push)]
 
 test_answers_are_told_what_they_are = outcomes(untouched(check_nearest_neighbours, check_fifo_queue), RIGHT, WRONG)
+
+
+def half_a_pool_late(length: int) -> float:
+    """The share of scans that a queue holds of the next batch, in the middle of a pass through 400 scans."""
+    return min(1.0, max(0.0, length / 400 - 0.5))
+
+
+@pytest.mark.parametrize(
+    ("length", "outcome", "words"),
+    [
+        (300, "correct", "0.75 pools, 25%"),
+        (400, "not right", "shorter"),
+        (100, "not right", "longer"),
+        (0, "not right", "at least 1"),
+        (300.5, "not right", "whole number"),
+        (..., "not yet", ""),
+    ],
+)
+def test_a_length_is_judged_by_its_measurement(length: float, outcome: str, words: str, verdict) -> None:
+    said = verdict(check_queue_length, length, half_a_pool_late, 0.25, 400)
+    assert said.startswith(outcome) and words in said

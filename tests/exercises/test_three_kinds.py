@@ -14,6 +14,7 @@ import torch
 from IPython.core.formatters import DisplayFormatter
 from test_exercises_copies import hash_copies, one_pass
 from test_exercises_data_merging import keep_all, split_patients
+from test_exercises_nnclr import half_a_pool_late
 from test_exercises_proposed_model import ANSWER
 from test_exercises_simclr import NEGATIVES, heads, run_like
 from test_exercises_without_negatives import HISTORIES
@@ -130,6 +131,7 @@ TABLE: dict[Callable[..., Any], tuple[Answer, Answer, Answer]] = {
         (like(NAN, lambda queue, batch: tuple(queue.shape)), "NaN or infinite"),
         (lambda queue, batch: queue, "nothing was pushed"),
     ),
+    nnclr.check_queue_length: (("long", "expected a whole number"), (NAN, "got nan"), (400, "shorter")),
     proposed_model.check_joint_loss: (
         (gives("sum"), "return a tensor"),
         (lambda contrastive, *others: contrastive * NAN, "got nan"),
@@ -171,7 +173,10 @@ TABLE: dict[Callable[..., Any], tuple[Answer, Answer, Answer]] = {
         ({"one": "hold", "other": "hold"}, "ends at 0.10"),
     ),
 }
-VALUES = ("check_largest_distance", "check_outcomes", "check_prediction", "check_recipe", "check_temperature")
+VALUES = (
+    *("check_largest_distance", "check_outcomes", "check_prediction"),
+    *("check_queue_length", "check_recipe", "check_temperature"),
+)
 """Checkers of a value, not of a function."""
 CASES = [(check, *answer) for check, answers in TABLE.items() for answer in answers]
 NAMES = [f"{check.__name__}, {kind}" for check in TABLE for kind in KINDS]
@@ -187,6 +192,7 @@ def given(phantoms) -> dict[str, tuple[Any, ...]]:
         "check_temperature": (NEGATIVES,),
         "check_prediction": (run_like(views="flip_crop", c_acc=0.8), run_like(), "views", "c_acc"),
         "check_outcomes": (HISTORIES,),
+        "check_queue_length": (half_a_pool_late, 0.25, 400),
     }
 
 
