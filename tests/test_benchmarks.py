@@ -7,12 +7,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 from tiny_course import write_course
 
 from brainssl_utils.data.corpus import Corpus
-from brainssl_utils.data.loading import load_corpus
 from brainssl_utils.data.splits.draw import grouped_split
 from brainssl_utils.methods import make_method
 from brainssl_utils.results.health import MEASURES, find_band
@@ -22,7 +20,6 @@ from brainssl_utils.training.trainer import fit
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-import few_labels  # noqa: E402
 import health_bands  # noqa: E402
 import interruptions  # noqa: E402
 import notebook_times  # noqa: E402
@@ -103,56 +100,6 @@ def test_ways_of_waiting_are_compared_within_rounds_under_no_variable_but_their_
     assert len(rows) == len(waiting.WAYS)
     # 80 steps of 240 views: at 100 and 900 views a second alone, at 200 and 1000 beside a busy core.
     assert first.endswith("| 500.0 (100.0-900.0) | 270.0 (90.0-450.0) | 0.70 | 1.00 | 1.00 |")
-
-
-def test_the_second_projects_protocol_has_its_shares_of_the_classes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(few_labels, "SIZES", {"train": 30, "test": 30, "unlabeled": 40})
-    corpus = load_corpus("phantoms:240", progress=False)
-    part, split = few_labels.drawn(corpus, "published", 0)
-    for rows in (split.train, split.test, np.arange(len(part))):
-        shares = [(part.labels[rows] == part.classes.index(name)).mean() for name in few_labels.CLASSES]
-        assert shares == pytest.approx([1426 / 3064, 708 / 3064, 930 / 3064], abs=0.02)
-    assert (len(split.train), len(split.test), len(split.unlabeled)) == (30, 30, 40) and split.name == "as published"
-    other, _ = few_labels.drawn(corpus, "published", 1)
-    assert set(other.table["id"]) != set(part.table["id"]) < set(corpus.table["id"])
-    whole, by_group = few_labels.drawn(corpus, "grouped", 0)
-    assert whole is corpus and by_group.name == "grouped"
-
-
-def test_few_labels_repeats_no_reading_and_adds_methods_to_what_is_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(few_labels, "SIZES", {"train": 123, "test": 30, "unlabeled": 40})
-    short = ["--steps", "10", "--tuning-steps", "2", "--test-views", "0", "--image-size", "32", "--out", str(tmp_path)]
-
-    def run(*methods: str) -> str:
-        call = ["few_labels", "phantoms:320", *short, "--seeds", "0", "--splits", "grouped", "--labels", "12"]
-        monkeypatch.setattr(sys, "argv", [*call, "--draws", "2", "--methods", *methods])
-        few_labels.main()
-        return capsys.readouterr().out
-
-    first = run("masked encoder + contrast")
-    assert first.count(": done") == 4, "one draw and two further ones, of the method and from scratch"
-    assert first.count("masked encoder + contrast") == 4, "in two tables, each with its differences"
-    second = run("pairs (b) from views")
-    assert second.count(": done") == 1, "pairs from views are not fine-tuned, from scratch was read before"
-    assert "masked encoder + contrast" in second and "pairs (b) from views" in second
-    assert ": done" not in run("masked encoder + contrast", "pairs (b) from views")
-
-
-def test_few_labels_of_two_corpora_never_share_a_file(tmp_path: Path) -> None:
-    whole = load_corpus("phantoms:240", progress=False)
-    part = whole.subset(np.arange(200))
-    assert whole.name == part.name, "the fingerprint alone tells them apart"
-    paths = set()
-    for corpus in (whole, part, replace(whole, name="another name")):
-        files = few_labels.ResultFiles(tmp_path, corpus, "short", "tuned")
-        path = files.path("SimCLR", "grouped", 0, [12], "")
-        assert corpus.fingerprint[:8] in path.name
-        paths.add(path)
-        path.write_text(f"method,accuracy\n{len(paths)},0.5\n")
-        assert files.gather(["grouped"], [12], "")["method"].tolist() == [len(paths)]
-    assert len(paths) == 3
 
 
 def test_a_run_is_split_into_start_up_imports_and_work(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_the_full_length_records_are_of_the_whole_study_and_were_interrupted() -
 def test_figures_with_few_labels_are_those_of_the_benchmark() -> None:
     table = (ROOT / "benchmarks" / "results" / "few_labels.txt").read_text(encoding="utf-8")
     cells = nbformat.read(ROOT / "notebooks" / "03_masked_encoder.ipynb", 4).cells
-    lesson = "\n".join(cell.source for cell in cells if "benchmarks/few_labels.py" in cell.source)
+    lesson = "\n".join(cell.source for cell in cells if "studies/second_project.toml" in cell.source)
     section = TEXT.split("### With few labels")[1].split("\n#")[0]
     for text, least in ((section, 28), (lesson, 35)):
         figures = re.findall(r"-?\d+\.\d \[-?\d+\.\d, -?\d+\.\d\]", text)

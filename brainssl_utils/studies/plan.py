@@ -21,10 +21,16 @@ from brainssl_utils.settings import Profile, get_profile
 from brainssl_utils.training.training import default_tag
 
 FINE_TUNE = "fine_tune"
-BASELINES = {"untrained": tuple(PROBES), "from scratch": (FINE_TUNE,), "pixels": tuple(PROBES)}
-"""What readings of trained encoders are set against, and how each can be read."""
+FROZEN = "untrained, frozen"
+BASELINES = {
+    "untrained": tuple(PROBES),
+    "from scratch": (FINE_TUNE,),
+    FROZEN: (FINE_TUNE,),
+    "pixels": tuple(PROBES),
+}
+"""What readings of trained encoders are set against, and how each can be read; of the frozen one the head alone learns."""
 MOST_DRAWS = 1000
-_TRAINING = ("method", "methods", "protocol", "split", "splits", "tag", "changes", "sizes")
+_TRAINING = ("method", "methods", "protocol", "split", "splits", "tag", "changes", "sizes", "labels")
 _READING = ("of", "labels", "draws", "kinds", "fine_tuning")
 _COMPARISON = ("against", "splits", "answers")
 _STUDY = ("title", "data", "profile", "sizes", "seeds", "training", "reading", "comparison")
@@ -41,6 +47,7 @@ class Recipe:
         tag: as in `FitOptions`; "" for the protocol's own settings.
         changes: settings of the method that replace the protocol's.
         profile: sizes and lengths; its name tells which of them the study has replaced.
+        labels: how many labels it may use, drawn as readings draw theirs; None for all of the split's labelled images.
     """
 
     method: str
@@ -49,6 +56,7 @@ class Recipe:
     tag: str
     changes: Mapping[str, Any]
     profile: Profile
+    labels: int | None = None
 
     @property
     def title(self) -> str:
@@ -199,13 +207,15 @@ def _recipes(table: dict[str, Any], profile: Profile) -> Iterator[Recipe]:
     methods = list(METHODS) if table.get("methods") == "all" else _names(table, "method")
     splits = [split_name(split) for split in _names(table, "split")]
     protocol, tag = _entry(table, "protocol", str, "fair"), _entry(table, "tag", str, "")
-    changes = _entry(table, "changes", dict, {})
+    changes, labels = _entry(table, "changes", dict, {}), table.get("labels")
+    if labels is not None:
+        check_number("labels", labels, at_least=2, whole=True)
     with _told_of("sizes"):
         profile = _resized(profile, _entry(table, "sizes", dict, {}))
     for method, split in product(methods, splits):
         with _told_of(f"method '{method}'"):
             made = make_method(method, protocol, profile.image_size, **changes)
-        yield Recipe(method, protocol, split, tag or default_tag(made), changes, profile)
+        yield Recipe(method, protocol, split, tag or default_tag(made), changes, profile, labels)
 
 
 def _resized(profile: Profile, sizes: Mapping[str, Any]) -> Profile:

@@ -17,7 +17,7 @@ from brainssl_utils.files import atomic_path
 from brainssl_utils.intervals import t_interval
 from brainssl_utils.methods import make_method, method_title
 from brainssl_utils.methods.base import LATER, plain
-from brainssl_utils.results.published import PUBLISHED
+from brainssl_utils.results.published import PUBLISHED, PUBLISHED_SECOND
 from brainssl_utils.results.records import read_records, summarise
 from brainssl_utils.studies import distances, pairs
 from brainssl_utils.studies.plan import FINE_TUNE, Baseline, Reading, Recipe, Study, read_study
@@ -76,7 +76,9 @@ class Tables:
             )
         if len(self.readings):
             over = "over seeds, of each seed its mean over draws; over draws where there is one seed"
-            yield f"Few labels{note}: test accuracy in %, mean [95 % t interval] {over}", few_labels(self.readings)
+            read = few_labels(self.readings)
+            shown = read if self.synthetic else beside_the_projects(read)
+            yield f"Few labels{note}: test accuracy in %, mean [95 % t interval] {over}", shown
             gains = gained(self.readings)
             if len(gains):
                 yield f"The same labels{note}: points above {SCRATCH} when fine-tuned, likewise", few_labels(gains)
@@ -289,6 +291,20 @@ def few_labels(readings: pd.DataFrame) -> pd.DataFrame:
     wide = pd.Series(cells).unstack(sort=False)
     order = {f"{split}, {labels} labels": None for split, labels in sorted(set(zip(*(readings[c] for c in COLUMN))))}
     return wide[list(order)].fillna("-").rename_axis(index=ROW).reset_index()
+
+
+def beside_the_projects(table: pd.DataFrame) -> pd.DataFrame:
+    """`few_labels` with the second project's figures of the methods in it first, under its own split and number of labels."""
+    read = {model.split(",")[0] for model in table["model"]}
+    rows = []
+    for method, figure in PUBLISHED_SECOND.iterrows():
+        column = f"second project, {figure['labels']:.0f} labels"
+        if method in read and column in table:
+            own = {"model": f"{method}, the project's figure", "kind": FINE_TUNE, column: f"{figure['accuracy']:.2f}"}
+            rows.append(own)
+    if not rows:
+        return table
+    return pd.concat([pd.DataFrame(rows), table], ignore_index=True)[list(table.columns)].fillna("-")
 
 
 def gained(readings: pd.DataFrame) -> pd.DataFrame:

@@ -22,6 +22,7 @@ from brainssl_utils.data.corpus import Corpus
 from brainssl_utils.data.loading import load_corpus
 from brainssl_utils.data.splits.draw import make_split
 from brainssl_utils.data.splits.split import Split
+from brainssl_utils.data.splits.subsets import label_subset
 from brainssl_utils.errors import CourseError
 from brainssl_utils.evaluation.baselines import Pixels, random_encoder
 from brainssl_utils.evaluation.features import FeatureBank
@@ -30,9 +31,9 @@ from brainssl_utils.evaluation.protocol import label_curve
 from brainssl_utils.files import atomic_path
 from brainssl_utils.methods import make_method, method_title
 from brainssl_utils.results.records import read_record
-from brainssl_utils.studies.plan import FINE_TUNE, MOST_DRAWS, Baseline, Reading, Recipe
+from brainssl_utils.studies.plan import FINE_TUNE, FROZEN, MOST_DRAWS, Baseline, Reading, Recipe
 from brainssl_utils.training.run import RunFiles
-from brainssl_utils.training.trainer import fit
+from brainssl_utils.training.trainer import FitOptions, fit
 from brainssl_utils.training.training import Training
 
 _ONE_AT_A_TIME = threading.Lock()  # two trainings in one process would draw from the same random numbers
@@ -105,7 +106,7 @@ def tuning_for(subject: Recipe | Baseline, kind: str, reading: Reading) -> FineT
     if kind != FINE_TUNE:
         return None
     if isinstance(subject, Baseline):
-        return replace(reading.fine_tuning, encoder_lr_factor=1.0, freeze="none")
+        return replace(reading.fine_tuning, encoder_lr_factor=1.0, freeze="all" if subject.name == FROZEN else "none")
     return reading.fine_tuning
 
 
@@ -143,7 +144,9 @@ class Job:
         method = make_method(
             recipe.method, recipe.protocol, profile.image_size, self.seed, len(corpus.classes), **recipe.changes
         )
-        return Training(method, corpus, split, profile, self.seed, split.train, recipe.tag)
+        wanted = len(split.train) if recipe.labels is None else recipe.labels
+        labels = label_subset(split, corpus, wanted, self.seed) if wanted < len(split.train) else split.train
+        return Training(method, corpus, split, profile, self.seed, labels, recipe.tag)
 
     def identity(self) -> tuple[str, str]:
         """Name and key: what its files are called, and what decides its numbers."""
@@ -249,8 +252,9 @@ def _do(job: Job, outcome: Outcome) -> None:
     todo, corpus = look(job), job.source.corpus()
     if isinstance(job.subject, Recipe):
         training = job.training(job.subject)
-        method, profile, tag = training.method, training.profile, training.tag
-        run = fit(method, corpus, job.split, profile, job.seed, job.out, tag=tag, progress=False)
+        method, profile = training.method, training.profile
+        options: FitOptions = {"labels": training.labels, "tag": training.tag, "progress": False}
+        run = fit(method, corpus, job.split, profile, job.seed, job.out, **options)
         outcome.record, outcome.went = run.record, not todo.trained
         model: Any = run
     else:

@@ -15,7 +15,14 @@ from brainssl_utils.data.copies.linking import links_table
 from brainssl_utils.data.corpus import Copies, Corpus
 from brainssl_utils.data.partition import apportion, components, fill
 from brainssl_utils.data.reading.sources import CLASSES
-from brainssl_utils.data.splits.draw import default_split, grouped_split, make_split, paper_split, patient_split
+from brainssl_utils.data.splits.draw import (
+    SECOND_CLASSES,
+    default_split,
+    grouped_split,
+    make_split,
+    paper_split,
+    patient_split,
+)
 from brainssl_utils.data.splits.leakage import leakage
 from brainssl_utils.data.splits.split import PARTS, Split
 from brainssl_utils.data.splits.subsets import independent_units, label_subset, validation_part
@@ -464,3 +471,31 @@ def test_labels_are_taken_away_by_their_copies_or_as_many_others() -> None:
     assert set(fewer.unused) - set(whole.unused) == set(whole.train) - set(fewer.train)
     with pytest.raises(CourseError, match="nothing to compare"):
         make_split("copies removed", make_corpus(np.arange(400) % 4, groups=np.arange(400)))
+
+
+def test_the_second_projects_split_has_its_sizes_and_its_shares_of_the_classes() -> None:
+    corpus = make_corpus(np.random.default_rng(0).choice(4, 7671, p=[0.277, 0.281, 0.175, 0.267]))
+    split, other = (make_split("second project", corpus, seed) for seed in (0, 1))
+    assert [len(getattr(split, part)) for part in ("train", "unlabeled", "test")] == [1235, 2451, 490]
+    assert set(np.concatenate(parts_of(split))) != set(np.concatenate(parts_of(other)))
+    for rows in (split.train, split.test, np.concatenate(parts_of(split))):
+        shares = [(corpus.labels[rows] == corpus.classes.index(name)).mean() for name in SECOND_CLASSES]
+        assert shares == pytest.approx([1426 / 3064, 708 / 3064, 930 / 3064], abs=0.002)
+    part = np.sort(np.concatenate(parts_of(split)))
+    alone = paper_split(corpus.subset(part), 0, 490, 1235, SECOND_CLASSES, 2451)
+    assert (part[alone.train] == split.train).all(), "as the split as published draws among these images alone"
+    grouped = make_split("second project, grouped", corpus, 0)
+    assert grouped == replace(grouped_split(corpus, 0, 490, 1235, True, SECOND_CLASSES, 2451), name=grouped.name)
+
+
+def test_the_second_projects_split_of_fewer_images_keeps_its_proportions() -> None:
+    corpus = make_corpus(np.arange(800) % 4)
+    for name in ("second project", "second project, grouped"):
+        split = make_split(name, corpus, 0)
+        sizes = [len(split.train), len(split.unlabeled), len(split.test)]
+        assert np.divide(sizes, sum(sizes)) == pytest.approx(np.divide([1235, 2451, 490], 4176), abs=0.01)
+        assert split.name == name == split.info["kind"] and len(crossing(split, np.arange(800))) == 0
+    with pytest.raises(CourseError, match=r"second project's shares.*too few"):
+        make_split("second project", make_corpus(np.arange(36) % 4), 0)
+    with pytest.raises(CourseError, match="give a list of names"):
+        make_split("second project", make_corpus(np.arange(40) % 2, classes=("glioma", "no_tumor")), 0)

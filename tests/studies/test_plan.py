@@ -31,13 +31,16 @@ def written(folder: Path, text: str) -> Path:
         ("readings", 11, 100),
         ("one_per_group", 6, 30),
         ("leaky_split", 8, 10),
+        ("second_project", 14, 10),
+        ("second_project_longer", 1, 10),
     ],
 )
 def test_committed_studies_are_read(name: str, rows: int, epochs: int) -> None:
     study = read_study(STUDIES / f"{name}.toml")
     assert len(study.recipes) == rows
     assert {recipe.profile.epochs for recipe in study.recipes} == {epochs}
-    assert study.seeds == ((0,) if name == "readings" else (0, 1, 2))
+    seeds = {"readings": 1, "second_project_longer": 8}
+    assert study.seeds == tuple(range(seeds.get(name, 3)))
 
 
 @pytest.mark.parametrize("name", ["table2", "table2.toml", "studies/table2.toml"])
@@ -109,6 +112,9 @@ def test_a_baseline_is_read_in_the_ways_it_can_be(tmp_path: Path) -> None:
         (f"{ROW}changes = {{ temprature = 1 }}\n", ("training 1", "no setting temprature")),
         (f"{ROW}changes = {{ temperature = -1 }}\n", ("training 1", "temperature is -1")),
         (f"{ROW}colour = 1\n", ("training 1", "unknown key colour")),
+        (f"{ROW}labels = 1\n", ("training 1", "labels is 1")),
+        (f"{ROW}labels = [12]\n", ("training 1", "labels is [12]")),
+        (f"{ROW}labels = 12\n{ROW}", ("two trainings", "tag")),
         (f'{ROW}methods = ["nnclr"]\n', ("training 1", "either `method` or `methods`")),
         (f"{ROW}{ROW}", ("two trainings", "tag")),
         (f"{ROW}[[reading]]\n", ("reading 1", "`labels` is missing")),

@@ -17,12 +17,15 @@ import pandas as pd
 
 from brainssl_utils.data.corpus import Corpus
 from brainssl_utils.data.partition import apportion, joined_units
+from brainssl_utils.data.reading.sources import SOURCES
 from brainssl_utils.data.splits.split import Rows, Split
 from brainssl_utils.data.splits.subsets import independent_units
 from brainssl_utils.data.splits.units import Allocation
 from brainssl_utils.errors import CourseError
 
 PAPER_SIZES = {"all": 7671, "train": 1235, "test": 308}
+SECOND_CLASSES = ("glioma", "meningioma", "pituitary")
+SECOND_SIZES = {"train": 1235, "test": 490, "unlabeled": 2451}
 SMALLEST = 20  # fewer images than this cannot be divided among three parts and several classes
 
 
@@ -51,21 +54,8 @@ def paper_split(
     Raises:
         CourseError: images that cannot be divided (see `check_divisible`), an unknown class, or sizes that do not fit.
     """
-    rows = _eligible(corpus, classes)
-    labels = corpus.labels[rows]
-    strata, counts = np.unique(labels, return_counts=True)
-    n_test, n_train, least = _sizes(len(rows), len(strata), test, train)
-    test_quota = apportion(n_test, counts, least)
-    train_quota = apportion(n_train, counts - test_quota)
-    rng = np.random.default_rng([seed, 1])
-    ends = np.stack([test_quota, test_quota + train_quota], axis=1)
-    drawn = [np.split(rng.permutation(rows[labels == stratum]), end) for stratum, end in zip(strata, ends)]
-    tested, taught, rest = (np.concatenate(pieces) for pieces in zip(*drawn))
-    rest = rng.permutation(rest)
-    keep = len(rest) if unlabeled is None else unlabeled
     parameters = {"test": test, "train": train, "classes": classes, "unlabeled": unlabeled, "unit": "image"}
-    chosen = {"train": taught, "test": tested, "unlabeled": rest[:keep], "unused": rest[keep:]}
-    return _split(corpus, "as published", seed, parameters, chosen, [])
+    return _random_split(corpus, "as published", seed, parameters, _eligible(corpus, classes))
 
 
 def grouped_split(
@@ -191,6 +181,23 @@ def default_split(
 def _eighth(n: int) -> int | None:
     """The test images of a small corpus of `n` images, where the study's 4 % could not tell two methods apart."""
     return min(PAPER_SIZES["test"], n // 8) if n // 8 >= SMALLEST and n < PAPER_SIZES["all"] else None
+
+
+def _random_split(corpus: Corpus, name: str, seed: int, parameters: dict[str, Any], rows: Rows) -> Split:
+    """Divide `rows` at random within each class."""
+    labels, unlabeled = corpus.labels[rows], parameters["unlabeled"]
+    strata, counts = np.unique(labels, return_counts=True)
+    n_test, n_train, least = _sizes(len(rows), len(strata), parameters["test"], parameters["train"])
+    test_quota = apportion(n_test, counts, least)
+    train_quota = apportion(n_train, counts - test_quota)
+    rng = np.random.default_rng([seed, 1])
+    ends = np.stack([test_quota, test_quota + train_quota], axis=1)
+    drawn = [np.split(rng.permutation(rows[labels == stratum]), end) for stratum, end in zip(strata, ends)]
+    tested, taught, rest = (np.concatenate(pieces) for pieces in zip(*drawn))
+    rest = rng.permutation(rest)
+    keep = len(rest) if unlabeled is None else unlabeled
+    chosen = {"train": taught, "test": tested, "unlabeled": rest[:keep], "unused": rest[keep:]}
+    return _split(corpus, name, seed, parameters, chosen, [])
 
 
 def _unit_split(
@@ -365,12 +372,64 @@ def copied_and_others(corpus: Corpus, split: Split, seed: int = 0) -> tuple[Rows
     return np.flatnonzero(copied), np.random.default_rng(seed).permutation(np.flatnonzero(~copied))[: copied.sum()]
 
 
+def second_project_split(corpus: Corpus, seed: int = 0, by_group: bool = False) -> Split:
+    """The second project's split: three tumour classes, 1235 labelled, 2451 unlabelled and 490 test images.
+
+    The project drew slices of the figshare set. By slice, as many images are drawn first as have that set's shares of the
+    classes (glioma 46.5 %, meningioma 23.1 %, pituitary 30.4 %), so that accuracies compare with the project's own; the
+    others are in no part. By group, the images' own shares stay. Fewer images than these sizes need are divided in the
+    same proportions.
+
+    Args:
+        corpus, seed: as in `paper_split`.
+        by_group: keep groups of copies whole, as `grouped_split` does.
+
+    Returns:
+        a Split named "second project" or "second project, grouped".
+
+    Raises:
+        CourseError: the corpus lacks one of the classes, or as `paper_split` and `grouped_split`.
+    """
+    rows = _eligible(corpus, SECOND_CLASSES)
+    if by_group:
+        sizes = _second_sizes(len(rows))
+        split = grouped_split(
+            corpus, seed, sizes["test"], sizes["train"], classes=SECOND_CLASSES, unlabeled=sizes["unlabeled"]
+        )
+        name = "second project, grouped"
+        return replace(split, name=name, info={**split.info, "kind": name})
+    rows = _with_figshare_shares(corpus, seed)
+    parameters = {**_second_sizes(len(rows)), "classes": SECOND_CLASSES, "unit": "image"}
+    return _random_split(corpus, "second project", seed, parameters, rows)
+
+
+def _second_sizes(n: int) -> dict[str, int]:
+    """The sizes of the second project's parts, for `n` images in all."""
+    share = min(1.0, n / sum(SECOND_SIZES.values()))
+    return {part: max(len(SECOND_CLASSES), int(size * share)) for part, size in SECOND_SIZES.items()}
+
+
+def _with_figshare_shares(corpus: Corpus, seed: int) -> Rows:
+    """Draw as many rows of the second project's classes as have the figshare set's shares of them."""
+    wanted = np.array([SOURCES["figshare"].counts[title] for title in SECOND_CLASSES])
+    of_class = [np.flatnonzero(corpus.labels == corpus.classes.index(title)) for title in SECOND_CLASSES]
+    counts = np.floor(wanted * min(len(rows) / count for rows, count in zip(of_class, wanted))).astype(int)
+    rng = np.random.default_rng(seed)
+    rows = np.sort(np.concatenate([rng.choice(rows, n, replace=False) for rows, n in zip(of_class, counts)]))
+    check_divisible(
+        f"corpus '{corpus.name}', in the second project's shares", corpus.files["class_name"].iloc[rows].tolist()
+    )
+    return rows
+
+
 SPLITS: dict[str, Callable[..., Split]] = {
     "grouped": grouped_split,
     "as published": paper_split,
     "patient": patient_split,
     "copies removed": paper_split_less,
     "others removed": partial(paper_split_less, copies=False),
+    "second project": second_project_split,
+    "second project, grouped": partial(second_project_split, by_group=True),
 }
 """Every split that can be asked for by the name it carries; `default_split` returns one of them on most corpora."""
 
@@ -385,7 +444,8 @@ def split_name(name: str) -> str:
     if found not in SPLITS:
         raise CourseError(
             f"unknown split '{name}'. Choose one of: grouped, published (as in the study), patient; or, to see "
-            "what copies are worth: copies removed, others removed."
+            "what copies are worth: copies removed, others removed; or the second project's: second project; second "
+            "project, grouped."
         )
     return found
 
