@@ -33,8 +33,10 @@ help:
 course: .venv/.ready
 	$(BIN)/brainssl course --data $(DATA) --profile $(PROFILE) --seed $(SEED) --out runs/$(NAME)
 
+# As many tests at a time as there are cores, each on one thread: most of their time is Python's. Tests of a file share
+# what it trained, so they stay in one process; conftest.py puts the longest files first.
 test: lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 bench: .venv/.ready
 	$(BIN)/python benchmarks/throughput.py $(DATA)

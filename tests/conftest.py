@@ -10,6 +10,13 @@ import pytest
 from brainssl_utils.data.corpus import Corpus
 from brainssl_utils.data.loading import load_corpus
 
+LONGEST = ("test_notebooks.py", "test_other_data.py", "test_ddp.py", "test_benchmarks.py")
+"""Files that take minutes: they begin first, so that no core waits for the other at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
 
 @pytest.fixture(scope="session")
 def archives() -> Path:

@@ -205,7 +205,9 @@ def split_comparison(scores: pd.DataFrame, chance: float | None = None) -> Figur
                 axes.vlines(centre + 0.28, max(low, 0), min(high, 100), color="black", lw=2)
             axes.plot(centre + 0.28, mean, "D", color="black", ms=5)
             axes.text(centre + 0.34, mean, f"{mean:.0f} %", fontsize=8, va="center", ha="left")
-            ticks.append((centre, f"{learner}\n{split}"))
+            ticks.append((centre, split))
+        middle = i * (len(splits) + 0.6) + (len(splits) - 1) / 2
+        axes.text(middle, 1.02, learner, transform=axes.get_xaxis_transform(), fontsize=9, ha="center")
     if chance is not None:
         axes.axhline(100 * chance, color=GREY, ls=":", lw=1.2)
     axes.set_xticks(*map(list, zip(*ticks)), fontsize=8)
