@@ -13,7 +13,12 @@ from matplotlib.ticker import MaxNLocator
 from brainssl_utils.plots.base import draw_levels, new_figure, tidy
 from brainssl_utils.plots.colours import GREY, PALETTE, series_colour
 
-READING_COLOURS = {"trained": PALETTE[0], "random": PALETTE[1]}
+READERS = {
+    "shipped": ("shipped encoder, full length", PALETTE[2], "s", 0.24),
+    "trained": ("trained encoder", PALETTE[0], "o", 0.0),
+    "random": ("random encoder", PALETTE[1], "D", -0.24),
+}
+"""Models of `reading_panels`: what the legend says, colour, marker, and how far from the reading's line."""
 
 
 def correlation_panels(panels: Mapping[str, Any], numbers: bool | None = None, width: float = 2.7) -> Figure:
@@ -78,22 +83,22 @@ def unit_histograms(panels: Mapping[str, Any], share: float = 0.999) -> Figure:
 
 
 def reading_panels(table: pd.DataFrame, chance: Mapping[str, float] | None = None) -> Figure:
-    """Draw test accuracies with their intervals: a panel a setting, a line a reading, trained and random side by side.
+    """Draw test accuracies with their intervals: a panel a setting, a line a reading, the models side by side.
 
     Args:
-        table: one row a result: setting, reading, model ("trained" or "random"), accuracy, lo, hi (shares in 0..1).
+        table: one row a result: setting, reading, model (a key of `READERS`), accuracy, lo, hi (shares in 0..1).
         chance: accuracy of always answering the commonest class, drawn dotted, by setting.
     """
     settings, readings = (list(dict.fromkeys(table[name])) for name in ("setting", "reading"))
     figure, [row] = new_figure(1, len(settings), 2.7 + 1.5 / len(settings), 1.2 + 0.55 * len(readings))
     for axes, setting in zip(row, settings):
-        for model, shift in (("trained", 0.13), ("random", -0.13)):
+        for model, (label, colour, marker, shift) in READERS.items():
+            if not (table["model"] == model).any():
+                continue
             mine = table[(table["setting"] == setting) & (table["model"] == model)]
             y = [len(readings) - 1 - readings.index(reading) + shift for reading in mine["reading"]]
-            colour = READING_COLOURS[model]
             axes.hlines(y, 100 * mine["lo"], 100 * mine["hi"], color=colour, lw=2.5, alpha=0.55)
-            marker = "o" if model == "trained" else "D"
-            axes.plot(100 * mine["accuracy"], y, marker, color=colour, ms=5, label=f"{model} encoder")
+            axes.plot(100 * mine["accuracy"], y, marker, color=colour, ms=5, label=label)
         if chance is not None:
             axes.axvline(100 * chance[setting], color=GREY, ls=":", lw=1.3)
         names = readings[::-1] if axes is row[0] else [""] * len(readings)

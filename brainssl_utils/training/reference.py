@@ -10,6 +10,8 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from brainssl_utils.data.corpus import Corpus
+from brainssl_utils.data.splits.split import Split
 from brainssl_utils.errors import CourseError
 from brainssl_utils.files import atomic_path, shipped
 from brainssl_utils.methods.base import Method
@@ -56,6 +58,34 @@ def reference(
         raise CourseError(f"{method} is shipped for the splits {', '.join(splits)}: name one with split=...")
     [record] = select(shipped, method, protocol, split or (splits[0] if splits else "any"))
     return load_shipped(place, record)
+
+
+def reference_for(
+    method: str, corpus: Corpus, split: Split, protocol: str = "fair", folder: str | Path | None = None
+) -> Run | None:
+    """Return the full-length run that travels with the course and was kept apart from this very split's test images.
+
+    Args:
+        method, protocol, folder: as in `reference`.
+        corpus: the images that are split.
+        split: what it is to be read on. A run of another split, or another seed, has met some of its test images.
+
+    Returns:
+        the run, or None where no such run is shipped.
+
+    Raises:
+        CourseError: its file is missing or damaged.
+    """
+    place = Path(folder or FOLDER) / ("phantoms" if corpus.synthetic else "archives")
+    for record in read_records(place, skip=silent) if place.is_dir() else []:
+        same = (
+            (record["method"], record["protocol"], record["tag"], record["split"]) == (method, protocol, "", split.name)
+            and record["data"]["fingerprint"] == corpus.fingerprint
+            and record["test_rows"] == split.test.tolist()
+        )
+        if same and "encoder_file" in record:
+            return load_shipped(place, record)
+    return None
 
 
 def shipped_records(

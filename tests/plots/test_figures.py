@@ -984,6 +984,8 @@ def reading_panels() -> Figure:
         assert np.allclose([one[:, 0] for one in axes.collections[0].get_segments()], [[60, 80], [50, 70]])
         assert axes.get_xlim() == (0, 101)
     assert ticks(figure.axes[0], "y") == ["kNN", "linear probe"]
+    beside = plots.reading_panels(pd.concat([table, table.tail(1).assign(model="shipped", accuracy=0.9)]))
+    assert line(beside.axes[1], "shipped encoder, full length").get_xdata() == [90]
     return figure
 
 

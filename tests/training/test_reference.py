@@ -17,7 +17,7 @@ from brainssl_utils.evaluation.protocol import evaluate
 from brainssl_utils.methods import make_method
 from brainssl_utils.results.records import read_record
 from brainssl_utils.settings import PROFILES
-from brainssl_utils.training.reference import load_shipped, reference, ship, shipped_records
+from brainssl_utils.training.reference import load_shipped, reference, reference_for, ship, shipped_records
 from brainssl_utils.training.run import Run
 from brainssl_utils.training.trainer import fit
 
@@ -36,6 +36,20 @@ def test_a_shipped_run_reads_as_the_run_it_comes_from(run: Run, phantoms: Corpus
     report = evaluate(again, phantoms, grouped_split(phantoms), "knn")
     assert report["accuracy"] == pytest.approx(run.record["evaluations"]["knn"]["accuracy"], abs=0.05)
     assert len(again.history) == 1 and again.test == run.test
+
+
+def test_a_run_is_found_for_the_very_split_that_it_was_kept_apart_from(
+    run: Run, phantoms: Corpus, tmp_path: Path
+) -> None:
+    def asked(method: str = "simclr", seed: int = 0, protocol: str = "fair", corpus: Corpus = phantoms) -> Run | None:
+        return reference_for(method, corpus, grouped_split(corpus, seed), protocol, tmp_path)
+
+    assert asked() is None, "nothing is shipped yet"
+    ship(run, tmp_path / "phantoms")
+    found = asked()
+    assert found is not None and found.name == run.name
+    others = asked(seed=1), asked("nnclr"), asked(protocol="published"), asked(corpus=phantoms.subset(np.arange(200)))
+    assert others == (None,) * 4
 
 
 def test_a_shipped_file_that_was_changed_or_lost_is_refused(run: Run, tmp_path: Path) -> None:
