@@ -104,6 +104,8 @@ def label_curve_plot(
         shared = {name for name in curve["method"] if sum(name in names for names in panels.values()) > 1}
     colours = method_colours(dict.fromkeys(name for name in [*curve["method"], *beside] if name not in shared))
     figure, [axes] = new_figure(1, len(titles), 4.6, 4.1 if panels else 3.5)
+    for axis in axes[1:]:  # before anything is drawn, so that the scale holds what all panels show
+        axis.sharey(axes[0])
     for axis, (title, part) in zip(axes, titles.items()):
         marks = iter("Ds^v")
         for method in dict.fromkeys(part["method"]):
@@ -121,7 +123,6 @@ def label_curve_plot(
         tidy(axis, "labelled images", f"test {value.replace('_', ' ')} (%)", title)
         if panels is not None:
             axis.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
-            axis.sharey(axes[0])
     if panels is None:
         axes[-1].legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return figure

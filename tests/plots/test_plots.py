@@ -29,3 +29,8 @@ def test_a_label_curve_in_panels_shows_shared_rows_in_grey_everywhere() -> None:
         colours = {container.get_label(): container.lines[0].get_color() for container in axes.containers}
         assert set(colours) == {own, "raw pixels"} and colours["raw pixels"] == GREY != colours[own]
     assert [left.get_title(), right.get_title()] == list(panels)
+    curve.loc[curve["method"] == "Supervised", "accuracy"] = 0.9
+    left, right = plots.label_curve_plot(curve, panels=panels).axes
+    assert left.get_ylim() == right.get_ylim() and left.get_ylim()[1] > 90, (
+        "no panel cuts off what another's scale lacks"
+    )
