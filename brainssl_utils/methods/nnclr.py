@@ -26,7 +26,8 @@ class NNCLR(TwoViewMethod):
         queue_size: embeddings kept as support set: a whole number from 2, or, below 1, a share of the images that may be
             seen. A queue as long as these hands an image its own older embedding as its neighbour.
         predictor: a prediction head after the projection, as in the NNCLR paper; the public reference has none.
-        straight_through: lets the neighbour's gradient reach the view it replaces, as the reference does.
+        straight_through: lets the neighbour's gradient reach the view it replaces, as the reference does; the paper does
+            not. Without it, and with the head, some hundred steps teach nothing (06).
         negatives: "cross" is the paper's form; "all" is Lightly's NT-Xent, which adds neighbour-neighbour pairs.
         **settings: see `TwoViewMethod` and `Method`.
 
@@ -35,7 +36,7 @@ class NNCLR(TwoViewMethod):
     """
 
     name, title, colour, lesson = "nnclr", "NNCLR", "#009E73", "06_nnclr"
-    published = {**REFERENCE, "queue_size": 10_000, "predictor": False, "straight_through": True}
+    published = {**REFERENCE, "queue_size": 10_000}
     SETTINGS = (
         TEMPERATURE,
         Setting("queue length (below 1: a share of the pool)", "not given", "10 000", "queue_size"),
@@ -50,8 +51,8 @@ class NNCLR(TwoViewMethod):
         encoder: nn.Module,
         temperature: float = 0.1,
         queue_size: float = 0.1,
-        predictor: bool = True,
-        straight_through: bool = False,
+        predictor: bool = False,
+        straight_through: bool = True,
         negatives: str = "cross",
         **settings: Any,
     ) -> None:
