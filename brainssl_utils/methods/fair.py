@@ -42,8 +42,8 @@ CHOICES = (
     Choice("queue length", ("nnclr",), "queue_size",
            "06: a queue as long as the pool returns the scan itself; a tenth, as the reference had on its own data"),
     Choice("the neighbour's gradient reaches the view it replaces", ("nnclr",), "straight_through",
-           "06: as in the reference, which has no prediction head; the paper's form, a head and no such gradient, learned nothing "
-           "to be measured in 300 steps"),
+           "06: as in the reference, which has no prediction head; in 300 steps the paper's form, a head and no such gradient, "
+           "learned nothing to be measured"),
     Choice("projections without negatives: hidden, output", ("simsiam", "byol"), "head_widths",
            "09: their heads bring batch norms, which the study's lacks; as wide at the end as the other rows'"),
     Choice("predictor's hidden width, narrow", ("simsiam",), "predictor_width",

@@ -52,13 +52,18 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Study, Path
 
 
 def check_accuracy(run: Run, corpus: Corpus) -> None:
-    """The classifier of a shipped run, on the test images of its record; rounding to float16 may move one of them."""
+    """The classifier of a shipped run, on the test images of its record; rounding to float16 may move one of them.
+
+    Phantoms that another processor has drawn differ in the rounding of single pixels, and may move one in a hundred.
+    """
     record = run.record
-    assert corpus.fingerprint == record["data"]["fingerprint"]
+    same = corpus.fingerprint == record["data"]["fingerprint"]
+    assert same or corpus.synthetic
     split = make_split(record["split"], corpus, record["seed"])
     images = torch.from_numpy(corpus.resized(record["sizes"]["image_size"])[split.test])
     right = int((run.method.predict(images).numpy() == corpus.labels[split.test]).sum())
-    assert len(images) == record["test"]["n"] and abs(right - record["test"]["correct"]) <= 1, record["name"]
+    moved = abs(right - record["test"]["correct"])
+    assert len(images) == record["test"]["n"] and moved <= (1 if same else len(images) // 100), record["name"]
 
 
 def test_what_is_shipped_reads_as_in_the_studys_folder(tiny: tuple[Study, Path], tmp_path: Path) -> None:
