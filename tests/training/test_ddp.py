@@ -237,6 +237,13 @@ def test_the_same_command_on_two_machines_trains_once(
     assert not (tmp_path / "run1").exists() or not [path for path in (tmp_path / "run1").rglob("*") if path.is_file()]
 
 
+@pytest.fixture
+def started_from_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This program can be started again, which a worker of pytest-xdist, whose `__main__` has no file, cannot."""
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", __file__, raising=False)
+
+
+@pytest.mark.usefixtures("started_from_a_file")
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -255,6 +262,7 @@ def test_devices_that_cannot_train_are_refused(
         fit(make_method("simclr", image_size=32), phantoms, split, SIZES, **options)  # type: ignore[arg-type]
 
 
+@pytest.mark.usefixtures("started_from_a_file")
 def test_batch_norms_in_an_encoder_need_gpus_to_train_together(phantoms: Corpus, split: Split) -> None:
     method = SimCLR(OwnEncoder(TinyEncoder(), 32))
     with pytest.raises(CourseError, match="has batch norms"):
@@ -262,11 +270,12 @@ def test_batch_norms_in_an_encoder_need_gpus_to_train_together(phantoms: Corpus,
 
 
 def test_a_notebook_is_sent_to_the_command(phantoms: Corpus, split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(sys.modules["__main__"], "__file__")
+    monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
     with pytest.raises(CourseError, match="a notebook or a prompt cannot be started again: train with `brainssl train"):
         fit(make_method("simclr", image_size=32), phantoms, split, SIZES, devices=2)
 
 
+@pytest.mark.usefixtures("started_from_a_file")
 def test_more_gpus_than_there_are_are_refused(phantoms: Corpus, split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hardware, "accelerator", lambda: "cuda")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
