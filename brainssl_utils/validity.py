@@ -76,8 +76,9 @@ def copies_key(sha256: Sequence[str]) -> str:
 
 
 def corpus_fingerprint(rows: Sequence[Sequence[str]], image_size: int) -> str:
-    """Fingerprint of a corpus, 64 hex digits: of each image's id, class name and file content, wherever the files lie.
+    """Fingerprint of a corpus, 64 hex digits: of each image's id, class name and content, wherever the files lie.
 
+    Content is a file's SHA-256, or, of files that the course makes itself, what they were made of.
     Ids may hold bytes that are no text (`surrogateescape`), so they are hashed as they are on disk.
     """
     lines = sorted(" ".join(row) for row in rows)

@@ -58,7 +58,8 @@ class Corpus:
             cache too.
         problems: what was odd about the files: `source`, `path`, `reason`, `action` ("skipped", "kept" or "note").
         fingerprint: hex digest of ids, labels, file contents and settings; independent of where the files lie and
-            of whether they are zipped.
+            of whether they are zipped. For phantoms, of the plan they are made of in place of contents, which differ in
+            single grey levels from processor to processor.
         name: "phantoms" or the folder's name.
         links: why rows were put into one group, see `Copies`.
         copies: what `table` and `links` take from comparing images, or a function that finds it when it is asked for.

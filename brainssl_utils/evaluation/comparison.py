@@ -194,7 +194,9 @@ def comparison_table(
             `by`, joined by ", ", with the method's title: "SimCLR, fair", or "Masked encoder, fair, contrast".
         reading: whose answers: "test" for the method's own classifier, "linear" or "knn" for probes of frozen features.
         by: fields of a record that tell models apart.
-        groups: (N,) of all images of the corpus, as in `compare`, such as `independent_units(corpus)`.
+        groups: (N,) of all images of the corpus, as in `compare`. Default: the units that the records name under
+            `test_units`, which are patients and groups of copies; images stand alone where a record names none, as
+            those of earlier versions of the course.
 
     Returns:
         as `paired_table`. Seeds that only one of the two has are left out; over several, `compare_over_seeds` gives
@@ -213,14 +215,22 @@ def comparison_table(
         seeds = sorted(set(found) & set(base))
         if not seeds:
             raise CourseError(f"'{name}' and '{reference}' have no seed in common, so that nothing pairs them.")
-        parts, units = [], []
+        tested, parts = [], []
         for seed in seeds:
-            tested = _same_rows(base[seed], found[seed], f"{reference}, seed {seed}", f"{name}, seed {seed}")
+            tested.append(_same_rows(base[seed], found[seed], f"{reference}, seed {seed}", f"{name}, seed {seed}"))
             reports = _reading(base[seed], reading, reference), _reading(found[seed], reading, name)
             parts.append(_answers(*reports, reference, name))
-            units.append(tested if unit_of is None else unit_of[tested])
+        named = _named_units([base[seed] for seed in seeds], [found[seed] for seed in seeds])
+        units = [unit_of[rows] for rows in tested] if unit_of is not None else named or tested
         rows.append(_row(name, reference, parts, units))
     return _corrected(rows)
+
+
+def _named_units(*models: Sequence[Mapping[str, Any]]) -> list[Ints] | None:
+    """The units of the test images of each seed, by whichever model's record names them; None if a seed's are not named."""
+    found = [next((record["test_units"] for record in seed if "test_units" in record), None) for seed in zip(*models)]
+    named = [np.asarray(units, np.int64) for units in found if units is not None]
+    return named if len(named) == len(found) else None
 
 
 def verdict(row: Any) -> str:

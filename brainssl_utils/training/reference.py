@@ -81,17 +81,9 @@ def reference_for(
         named = (record["method"], record["protocol"], record["tag"], record["split"])
         if named != (method, protocol, "", split.name) or "encoder_file" not in record:
             continue
-        if _same_images(record, corpus) and record["test_rows"] == split.test.tolist():
+        if record["data"]["fingerprint"] == corpus.fingerprint and record["test_rows"] == split.test.tolist():
             return load_shipped(place, record)
     return None
-
-
-def _same_images(record: dict[str, Any], corpus: Corpus) -> bool:
-    """Is `corpus` what the run was trained on? Another processor rounds single pixels of the same phantoms otherwise."""
-    about = record["data"]
-    if corpus.synthetic:
-        return (about["name"], about["n"]) == (corpus.name, len(corpus))
-    return bool(about["fingerprint"] == corpus.fingerprint)
 
 
 def shipped_records(

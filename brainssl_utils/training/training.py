@@ -14,6 +14,7 @@ from brainssl_utils import validity
 from brainssl_utils.data.corpus import Corpus
 from brainssl_utils.data.splits.leakage import leakage
 from brainssl_utils.data.splits.split import Rows, Split
+from brainssl_utils.data.splits.subsets import independent_units
 from brainssl_utils.errors import CourseError
 from brainssl_utils.evaluation.features import FeatureBank
 from brainssl_utils.evaluation.protocol import evaluate
@@ -172,6 +173,8 @@ class Training:
             "history": method.history,
             "test": test_report(data.labels[data.test].numpy(), predicted, corpus.classes),
             "test_rows": split.test.tolist(),
+            # For comparisons by pairs: one patient's slices, and copies, are no independent evidence.
+            "test_units": independent_units(corpus)[split.test].tolist(),
             # As text: a file of ten thousand lines opens in no editor.
             "rows": {part: " ".join(map(str, rows.tolist())) for part, rows in parts.items() if part != "test"},
             "evaluations": {},

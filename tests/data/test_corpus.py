@@ -20,6 +20,7 @@ from PIL import Image
 from brainssl_utils import validity
 from brainssl_utils.data.corpus import Corpus
 from brainssl_utils.data.loading import load_corpus
+from brainssl_utils.data.phantoms import write
 from brainssl_utils.data.phantoms.word import phantom_files
 from brainssl_utils.data.reading import ingest
 from brainssl_utils.data.reading.decode import Picture, decode_image
@@ -459,6 +460,21 @@ def test_summary_counts_classes_by_source(tmp_path: Path, cache: Path) -> None:
     assert summary.loc["glioma"].to_dict() == {"a": 2, "b": 5, "all": 7}
     assert summary.loc["all"].to_dict() == {"a": 8, "b": 5, "all": 13}
     assert list(summary.index) == [*CLASSES, "all"]
+
+
+def test_phantoms_of_another_processor_are_the_same_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = load("phantoms:60", tmp_path / "here")
+    original = write.to_jpeg
+    with monkeypatch.context() as context:  # stands for other grey levels: other bytes of the same plan
+        context.setattr(write, "to_jpeg", lambda picture, changes: original(picture.point(lambda v: v // 2), changes))
+        there = load("phantoms:60", tmp_path / "there")
+    assert not np.array_equal(here.images, there.images) and list(here.files["sha256"]) != list(there.files["sha256"])
+    assert here.fingerprint == there.fingerprint
+    monkeypatch.setattr(write, "VERSION", write.VERSION + 1)
+    assert load("phantoms:60", tmp_path / "here").fingerprint != here.fingerprint
+    # A folder of phantoms is a folder: somebody may have changed its files.
+    (folder,) = (tmp_path / "here").glob(f"phantoms-60-v{write.VERSION - 1}")
+    assert load(folder, tmp_path / "here").fingerprint != here.fingerprint
 
 
 def test_phantoms_load_like_any_archives_with_patients_and_planes(

@@ -248,6 +248,25 @@ def test_groups_of_the_corpus_are_looked_up_by_row() -> None:
     assert comparison_table(records, "A, fair", groups=patient)["p"].item() == by_hand.p
 
 
+def test_units_that_the_records_name_are_drawn_together() -> None:
+    patient = (np.arange(60) // 3).tolist()
+    records = [made(name, seed, share) for seed in (0, 1) for name, share in (("a", 0.4), ("b", 0.7))]
+    alone = comparison_table(records, "A, fair")
+    named = [{**record, "test_units": patient} for record in records]
+    parts = [(r["test"]["truth"], r["test"]["predictions"]) for r in records]
+    answers = [(*parts[2 * seed], parts[2 * seed + 1][1]) for seed in range(2)]
+    by_hand = compare_over_seeds(answers, [patient, patient])
+    table = comparison_table(named, "A, fair")
+    assert table["p"].item() == by_hand.p != alone["p"].item()
+    assert table["lo"].item() == 100 * by_hand.low != alone["lo"].item()
+    # One record of each seed is enough, for both models were tested on the same images ...
+    assert comparison_table([*named[:1], *records[1:3], *named[3:]], "A, fair").equals(table)
+    # ... and where a seed's are not known, numbers of units and of rows are not mixed.
+    assert comparison_table([*named[:2], *records[2:]], "A, fair").equals(alone)
+    other = comparison_table(named, "A, fair", groups=np.arange(1000))
+    assert other["p"].item() == alone["p"].item(), "who names groups is followed"
+
+
 @pytest.mark.parametrize(
     "changes, what",
     [

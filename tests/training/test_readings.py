@@ -1,4 +1,4 @@
-"""Readings beside random weights: the reports of the records, the same probe and images for both, the shipped one where it fits."""
+"""Readings beside random weights: the records' reports, the same probe and images for both, the shipped one where it fits."""
 
 from __future__ import annotations
 
