@@ -6,11 +6,13 @@ import contextlib
 import importlib.util
 import logging
 import signal
+import threading
 import time
 import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytorch_lightning as pl
@@ -155,17 +157,42 @@ def read_checkpoint(path: Path, key: str) -> dict[str, Any] | None:
     return content if isinstance(content, dict) and content.get("key") == key else None
 
 
-@contextlib.contextmanager
-def usual_ctrl_c(trainer: pl.Trainer, message: str) -> Iterator[None]:
-    """Make Ctrl-C a KeyboardInterrupt again: Lightning exits the process instead, and ignores the signal from then on."""
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    except SystemExit:
-        if not trainer.interrupted:
-            raise
-        signal.signal(signal.SIGINT, handler or signal.default_int_handler)
-        raise KeyboardInterrupt(message) from None
+class CtrlC(Callback):
+    """Makes Ctrl-C a KeyboardInterrupt, whenever it comes.
+
+    Lightning exits the process instead, and ignores the signal from then on. And Python forgets an interrupt that comes
+    while an object is taken apart ("Exception ignored in ..."), as many are after each step: it is raised again then.
+    """
+
+    def __init__(self) -> None:
+        self.pressed = False
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        if self.pressed:
+            raise KeyboardInterrupt
+
+    @contextlib.contextmanager
+    def heard(self, trainer: pl.Trainer, message: str) -> Iterator[None]:
+        """Within the block an interrupt ends `trainer`'s work as KeyboardInterrupt(`message`)."""
+        handler = signal.getsignal(signal.SIGINT)
+
+        def press(number: int, frame: FrameType | None) -> None:
+            self.pressed = True
+            signal.default_int_handler(number, frame)
+
+        # Whoever handles the signal otherwise, or ignores it as the helpers of a first process do, goes on doing so.
+        ours = handler is signal.default_int_handler and threading.current_thread() is threading.main_thread()
+        try:
+            if ours:
+                signal.signal(signal.SIGINT, press)
+            yield
+        except SystemExit:
+            if not trainer.interrupted:
+                raise
+            raise KeyboardInterrupt(message) from None
+        finally:
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGINT, handler or signal.default_int_handler)
 
 
 @contextlib.contextmanager

@@ -29,13 +29,7 @@ from brainssl_utils.showing import silent
 from brainssl_utils.training.batches import Batches
 from brainssl_utils.training.devices import Devices, Team
 from brainssl_utils.training.health import HealthWatch
-from brainssl_utils.training.lightning import (
-    Epochs,
-    WholeCheckpoints,
-    make_logger,
-    quiet_lightning,
-    usual_ctrl_c,
-)
+from brainssl_utils.training.lightning import CtrlC, Epochs, WholeCheckpoints, make_logger, quiet_lightning
 from brainssl_utils.training.resuming import Checkpoint, Earlier, find_earlier
 from brainssl_utils.training.run import Run, RunFiles, load_weights
 from brainssl_utils.training.training import Training, default_tag
@@ -215,11 +209,13 @@ def _train(
         method.setup_data(data)
         with quiet_lightning(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(training.seed)
-            callbacks: list[Callback] = [HealthWatch(batches), epochs] if options.get("health", True) else [epochs]
+            ctrl_c = CtrlC()
+            watch = [HealthWatch(batches)] if options.get("health", True) else []
+            callbacks: list[Callback] = [*watch, epochs, ctrl_c]
             where = team.devices.for_trainer(method.encoder)
             trainer = _trainer(profile.epochs, callbacks, files, start, logger, where)
             method.to(memory_format=torch.channels_last)
-            with usual_ctrl_c(trainer, f"training of {training.name} was interrupted: {kept}"):
+            with ctrl_c.heard(trainer, f"training of {training.name} was interrupted: {kept}"):
                 trainer.fit(method, batches, ckpt_path=str(start.path) if start else None)
         method.cpu().eval()
         if not team.first:

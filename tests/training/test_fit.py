@@ -9,7 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -94,14 +94,23 @@ def test_an_interrupted_training_resumes_to_the_uninterrupted_result(
     assert resumed.record["taken_up_at_epochs"] == [2] and whole.record["taken_up_at_epochs"] == []
 
 
+class PressesAsItGoes:
+    """Python prints an interrupt that comes here, and goes on."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("press", [lambda: signal.raise_signal(signal.SIGINT), PressesAsItGoes])
 def test_ctrl_c_is_a_keyboard_interrupt_after_which_ctrl_c_still_works_and_training_goes_on(
-    phantoms: Corpus, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    phantoms: Corpus, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, press: Callable[[], object]
 ) -> None:
     step, handler, bars = Method.training_step, signal.getsignal(signal.SIGINT), []
 
     def pressed(self: Method, *arguments: object) -> torch.Tensor:
         if self.current_epoch == 1:
-            signal.raise_signal(signal.SIGINT)
+            press()
         return step(self, *arguments)
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
