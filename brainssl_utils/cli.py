@@ -164,7 +164,7 @@ def train(
 
     from brainssl_utils.checks import check_number
     from brainssl_utils.compute.processes import is_first
-    from brainssl_utils.data.splits.draw import make_split, split_name
+    from brainssl_utils.data.splits.named import make_split, split_name
     from brainssl_utils.files import check_writable
     from brainssl_utils.settings import check_seed, get_profile
 

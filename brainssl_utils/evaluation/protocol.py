@@ -14,7 +14,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from brainssl_utils.checks import check_choice
-from brainssl_utils.data.splits.draw import copied_and_others, paper_split
+from brainssl_utils.data.splits.copies_removed import copied_and_others
+from brainssl_utils.data.splits.draw import paper_split
 from brainssl_utils.data.splits.subsets import independent_units, label_subset
 from brainssl_utils.errors import CourseError
 from brainssl_utils.evaluation.baselines import Pixels

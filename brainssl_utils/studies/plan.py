@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from brainssl_utils.checks import check_choice, check_number
-from brainssl_utils.data.splits.draw import split_name
+from brainssl_utils.data.splits.named import split_name
 from brainssl_utils.errors import CourseError
 from brainssl_utils.evaluation.fine_tuning import FineTuning
 from brainssl_utils.evaluation.protocol import PROBES

@@ -20,7 +20,7 @@ import pandas as pd
 from brainssl_utils import validity
 from brainssl_utils.data.corpus import Corpus
 from brainssl_utils.data.loading import load_corpus
-from brainssl_utils.data.splits.draw import make_split
+from brainssl_utils.data.splits.named import make_split
 from brainssl_utils.data.splits.split import Split
 from brainssl_utils.data.splits.subsets import label_subset
 from brainssl_utils.errors import CourseError

@@ -15,15 +15,10 @@ from brainssl_utils.data.copies.linking import links_table
 from brainssl_utils.data.corpus import Copies, Corpus
 from brainssl_utils.data.partition import apportion, components, fill
 from brainssl_utils.data.reading.sources import CLASSES
-from brainssl_utils.data.splits.draw import (
-    SECOND_CLASSES,
-    default_split,
-    grouped_split,
-    make_split,
-    paper_split,
-    patient_split,
-)
+from brainssl_utils.data.splits.draw import default_split, grouped_split, paper_split, patient_split
 from brainssl_utils.data.splits.leakage import leakage
+from brainssl_utils.data.splits.named import make_split
+from brainssl_utils.data.splits.second_project import CLASSES as SECOND_CLASSES
 from brainssl_utils.data.splits.split import PARTS, Split
 from brainssl_utils.data.splits.subsets import independent_units, label_subset, validation_part
 

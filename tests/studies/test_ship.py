@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from brainssl_utils import cli
 from brainssl_utils.data.corpus import Corpus
 from brainssl_utils.data.loading import load_corpus
-from brainssl_utils.data.splits.draw import make_split
+from brainssl_utils.data.splits.named import make_split
 from brainssl_utils.errors import CourseError
 from brainssl_utils.results.records import read_records
 from brainssl_utils.studies import ship as shipping

@@ -1,14 +1,13 @@
 """Splits: which images train, which stay unlabelled, which are for testing, and how that was decided.
 
 `paper_split` draws images at random, as the published study did; `grouped_split` keeps groups of copies whole;
-`patient_split` keeps patients whole as well. `default_split` says which of the last two a corpus asks for.
+`patient_split` keeps patients whole as well. `default_split` says which of the last two a corpus asks for. `named` lists these
+and the splits that single studies need.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,15 +16,12 @@ import pandas as pd
 
 from brainssl_utils.data.corpus import Corpus
 from brainssl_utils.data.partition import apportion, joined_units
-from brainssl_utils.data.reading.sources import SOURCES
 from brainssl_utils.data.splits.split import Rows, Split
 from brainssl_utils.data.splits.subsets import independent_units
 from brainssl_utils.data.splits.units import Allocation
 from brainssl_utils.errors import CourseError
 
 PAPER_SIZES = {"all": 7671, "train": 1235, "test": 308}
-SECOND_CLASSES = ("glioma", "meningioma", "pituitary")
-SECOND_SIZES = {"train": 1235, "test": 490, "unlabeled": 2451}
 SMALLEST = 20  # fewer images than this cannot be divided among three parts and several classes
 
 
@@ -55,7 +51,7 @@ def paper_split(
         CourseError: images that cannot be divided (see `check_divisible`), an unknown class, or sizes that do not fit.
     """
     parameters = {"test": test, "train": train, "classes": classes, "unlabeled": unlabeled, "unit": "image"}
-    return _random_split(corpus, "as published", seed, parameters, _eligible(corpus, classes))
+    return random_split(corpus, "as published", seed, parameters, eligible_rows(corpus, classes))
 
 
 def grouped_split(
@@ -89,7 +85,7 @@ def grouped_split(
     Raises:
         CourseError: as `paper_split`, or the groups leave a part empty.
     """
-    rows = _eligible(corpus, classes)
+    rows = eligible_rows(corpus, classes)
     test = _eighth(len(rows)) if test is None else test
     parameters = {"test": test, "train": train, "classes": classes, "unlabeled": unlabeled}
     parameters |= {"one_per_group": one_per_group, "unit": "group"}
@@ -124,7 +120,7 @@ def patient_split(
     Raises:
         CourseError: no patients (or folds) in the corpus, or as `grouped_split`.
     """
-    rows = _eligible(corpus, classes)
+    rows = eligible_rows(corpus, classes)
     patient = corpus.table["patient"].fillna("").astype(str).to_numpy()[rows]
     if not (patient != "").any():
         raise CourseError(f"patient_split: no image of corpus '{corpus.name}' has a patient. Use grouped_split.")
@@ -164,7 +160,7 @@ def default_split(
     Raises:
         CourseError: as `grouped_split`.
     """
-    rows = _eligible(corpus, classes)
+    rows = eligible_rows(corpus, classes)
     unknown = int((corpus.table["patient"].fillna("").astype(str).to_numpy()[rows] == "").sum())
     parameters: dict[str, Any] = {"test": test, "train": train, "classes": classes, "unlabeled": unlabeled}
     if unknown in (0, len(rows)):
@@ -183,7 +179,7 @@ def _eighth(n: int) -> int | None:
     return min(PAPER_SIZES["test"], n // 8) if n // 8 >= SMALLEST and n < PAPER_SIZES["all"] else None
 
 
-def _random_split(corpus: Corpus, name: str, seed: int, parameters: dict[str, Any], rows: Rows) -> Split:
+def random_split(corpus: Corpus, name: str, seed: int, parameters: dict[str, Any], rows: Rows) -> Split:
     """Divide `rows` at random within each class."""
     labels, unlabeled = corpus.labels[rows], parameters["unlabeled"]
     strata, counts = np.unique(labels, return_counts=True)
@@ -267,7 +263,7 @@ def _groups(corpus: Corpus, rows: Rows) -> Rows:
     return pd.factorize(corpus.table["group"].to_numpy()[rows])[0]
 
 
-def _eligible(corpus: Corpus, classes: Sequence[str] | None) -> Rows:
+def eligible_rows(corpus: Corpus, classes: Sequence[str] | None) -> Rows:
     """Return the row numbers that belong to `classes`."""
     rows = np.flatnonzero(corpus.labels >= 0)
     if not len(rows):
@@ -334,126 +330,3 @@ def _in_fold(corpus: Corpus, rows: Rows, fold: int) -> npt.NDArray[np.bool_]:
         there = sorted({int(value) for value in folds[np.isfinite(folds)]})
         raise CourseError(f"fold={fold} cannot be the test part: the corpus has folds {there}.")
     return inside
-
-
-def paper_split_less(corpus: Corpus, seed: int = 0, copies: bool = True) -> Split:
-    """The split as published with fewer labels: without the copies of test images, or without as many others.
-
-    Both test the same images as `paper_split` does, and differ from each other in nothing but the copies: what lies between
-    two models trained on them is what the copies among the labels are worth. The unlabelled part stays as it is.
-
-    Args:
-        corpus, seed: as in `paper_split`.
-        copies: take away the labelled images that have a copy among the test images; False takes as many of the others.
-
-    Returns:
-        a Split named "copies removed" or "others removed"; what was taken away is `unused`.
-
-    Raises:
-        CourseError: as `paper_split`, or nothing would be left.
-    """
-    split = paper_split(corpus, seed)
-    copied, others = copied_and_others(corpus, split, seed)
-    gone = copied if copies else others
-    if not 0 < len(gone) < len(split.train):
-        raise CourseError(
-            f"corpus '{corpus.name}': {len(gone)} of {len(split.train)} labelled images would be removed, so there is "
-            "nothing to compare: these splits need some copies, and labelled images without one."
-        )
-    name = "copies removed" if copies else "others removed"
-    kept, unused = np.delete(split.train, gone), np.concatenate([split.unused, split.train[gone]])
-    return replace(split, train=kept, unused=unused, name=name, info={**split.info, "kind": name, "removed": len(gone)})
-
-
-def copied_and_others(corpus: Corpus, split: Split, seed: int = 0) -> tuple[Rows, Rows]:
-    """Return places in `split.train`: of the images with a copy among the test images, and of as many others, drawn."""
-    group = corpus.table["group"].to_numpy()
-    copied = np.isin(group[split.train], group[split.test])
-    return np.flatnonzero(copied), np.random.default_rng(seed).permutation(np.flatnonzero(~copied))[: copied.sum()]
-
-
-def second_project_split(corpus: Corpus, seed: int = 0, by_group: bool = False) -> Split:
-    """The second project's split: three tumour classes, 1235 labelled, 2451 unlabelled and 490 test images.
-
-    The project drew slices of the figshare set. By slice, as many images are drawn first as have that set's shares of the
-    classes (glioma 46.5 %, meningioma 23.1 %, pituitary 30.4 %), so that accuracies compare with the project's own; the
-    others are in no part. By group, the images' own shares stay. Fewer images than these sizes need are divided in the
-    same proportions.
-
-    Args:
-        corpus, seed: as in `paper_split`.
-        by_group: keep groups of copies whole, as `grouped_split` does.
-
-    Returns:
-        a Split named "second project" or "second project, grouped".
-
-    Raises:
-        CourseError: the corpus lacks one of the classes, or as `paper_split` and `grouped_split`.
-    """
-    rows = _eligible(corpus, SECOND_CLASSES)
-    if by_group:
-        sizes = _second_sizes(len(rows))
-        split = grouped_split(
-            corpus, seed, sizes["test"], sizes["train"], classes=SECOND_CLASSES, unlabeled=sizes["unlabeled"]
-        )
-        name = "second project, grouped"
-        return replace(split, name=name, info={**split.info, "kind": name})
-    rows = _with_figshare_shares(corpus, seed)
-    parameters = {**_second_sizes(len(rows)), "classes": SECOND_CLASSES, "unit": "image"}
-    return _random_split(corpus, "second project", seed, parameters, rows)
-
-
-def _second_sizes(n: int) -> dict[str, int]:
-    """The sizes of the second project's parts, for `n` images in all."""
-    share = min(1.0, n / sum(SECOND_SIZES.values()))
-    return {part: max(len(SECOND_CLASSES), int(size * share)) for part, size in SECOND_SIZES.items()}
-
-
-def _with_figshare_shares(corpus: Corpus, seed: int) -> Rows:
-    """Draw as many rows of the second project's classes as have the figshare set's shares of them."""
-    wanted = np.array([SOURCES["figshare"].counts[title] for title in SECOND_CLASSES])
-    of_class = [np.flatnonzero(corpus.labels == corpus.classes.index(title)) for title in SECOND_CLASSES]
-    counts = np.floor(wanted * min(len(rows) / count for rows, count in zip(of_class, wanted))).astype(int)
-    rng = np.random.default_rng(seed)
-    rows = np.sort(np.concatenate([rng.choice(rows, n, replace=False) for rows, n in zip(of_class, counts)]))
-    check_divisible(
-        f"corpus '{corpus.name}', in the second project's shares", corpus.files["class_name"].iloc[rows].tolist()
-    )
-    return rows
-
-
-SPLITS: dict[str, Callable[..., Split]] = {
-    "grouped": grouped_split,
-    "as published": paper_split,
-    "patient": patient_split,
-    "copies removed": paper_split_less,
-    "others removed": partial(paper_split_less, copies=False),
-    "second project": second_project_split,
-    "second project, grouped": partial(second_project_split, by_group=True),
-}
-"""Every split that can be asked for by the name it carries; `default_split` returns one of them on most corpora."""
-
-
-def split_name(name: str) -> str:
-    """Return the name that the split called `name` carries; "published" stands for "as published".
-
-    Raises:
-        CourseError: there is no such split.
-    """
-    found = "as published" if name == "published" else name
-    if found not in SPLITS:
-        raise CourseError(
-            f"unknown split '{name}'. Choose one of: grouped, published (as in the study), patient; or, to see "
-            "what copies are worth: copies removed, others removed; or the second project's: second project; second "
-            "project, grouped."
-        )
-    return found
-
-
-def make_split(name: str, corpus: Corpus, seed: int = 0) -> Split:
-    """Draw the split called `name`: "default", "grouped", "as published" (or "published"), "patient" ..., in its default sizes.
-
-    Raises:
-        CourseError: there is no such split, or the corpus cannot be split so.
-    """
-    return default_split(corpus, seed) if name == "default" else SPLITS[split_name(name)](corpus, seed)
