@@ -191,7 +191,7 @@ class CtrlC(Callback):
                 raise
             raise KeyboardInterrupt(message) from None
         finally:
-            if threading.current_thread() is threading.main_thread():
+            if ours or trainer.interrupted:
                 signal.signal(signal.SIGINT, handler or signal.default_int_handler)
 
 
