@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -32,6 +32,7 @@ from brainssl_utils.training.run import RunFiles
 
 COPIES_SIZE = 96
 CONNECT_SECONDS = 30
+LOOK_SECONDS = 10  # how often a cluster is asked whether it has grown
 THREADS = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -134,19 +135,26 @@ def _here(todos: Sequence[Todo]) -> Results:
 
 
 def _on_dask(todos: Sequence[Todo], workers: int, scheduler: str | None, log: _Log) -> Results:
-    """On a cluster, as results come; Dask gives the job of a worker that died to another, three times."""
-    from dask.distributed import as_completed
+    """On a cluster, as results come; Dask gives the job of a worker that died to another, three times.
+
+    It is given no more jobs than it has threads. Of jobs that it has never timed it parks some behind others at once, and
+    lets a worker that is through with its own stand idle for as long as one takes.
+    """
+    from dask.distributed import TimeoutError, wait
 
     with ExitStack() as stack:
         client = _client(stack, workers, scheduler)
         log.workers = workers or max(1, len(client.ncores()))
-        futures = {
-            client.submit(do, todo.job, key=f"{todo.name}-{todo.key}", priority=-place, pure=False): todo
-            for place, todo in enumerate(todos)
-        }
-        for future in as_completed(futures):
-            error = future.exception()
-            yield futures[future], future.result() if error is None else Outcome(error=one_line(error))
+        waiting, running = deque(todos), dict[Any, Todo]()
+        while waiting or running:
+            free = max(1, sum(client.nthreads().values())) - len(running)
+            for todo in [waiting.popleft() for _ in range(min(free, len(waiting)))]:
+                running[client.submit(do, todo.job, key=f"{todo.name}-{todo.key}", pure=False)] = todo
+            with suppress(TimeoutError):  # workers may have joined meanwhile
+                wait(list(running), timeout=LOOK_SECONDS, return_when="FIRST_COMPLETED")
+            for future in [future for future in running if future.done()]:
+                error = future.exception()
+                yield running.pop(future), future.result() if error is None else Outcome(error=one_line(error))
 
 
 def _client(stack: ExitStack, workers: int, scheduler: str | None) -> Any:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import pytest
 import torch
+from dask.distributed import Client, LocalCluster
 
 from brainssl_utils import cli
 from brainssl_utils.compute.machine import available_cores
@@ -217,6 +221,25 @@ def test_two_workers_one_of_them_killed_give_the_records_of_an_undisturbed_run(
     assert {record["device"]["threads"] for record in records} == {max(1, available_cores() // 2)}
     assert timeless(records) == timeless(read_records(tmp_path / "here"))
     assert run(study, tmp_path / "dask")[1] == ["4 to do, 4 finished before."]
+
+
+def wait_for(seconds: float) -> Outcome:
+    time.sleep(seconds)
+    return Outcome()
+
+
+def test_no_worker_stands_idle_while_another_is_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    def in_threads(stack: ExitStack, workers: int, scheduler: str | None) -> Client:
+        options = {"processes": False, "dashboard_address": ":0", "silence_logs": logging.ERROR}
+        return stack.enter_context(
+            Client(stack.enter_context(LocalCluster(n_workers=workers, threads_per_worker=1, **options)))
+        )
+
+    monkeypatch.setattr(run_module, "_client", in_threads)
+    monkeypatch.setattr(run_module, "do", wait_for)
+    todos = [SimpleNamespace(name=f"job {place}", key="", job=3.0 if place == 1 else 0.1) for place in range(9)]
+    done = [todo.name for todo, _ in run_module._on_dask(todos, 2, None, SimpleNamespace())]
+    assert done == [f"job {place}" for place in (0, 2, 3, 4, 5, 6, 7, 8, 1)]
 
 
 def test_a_worker_alone_has_all_cores(study: Study, tmp_path: Path) -> None:
