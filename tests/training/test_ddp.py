@@ -196,7 +196,8 @@ def test_a_command_that_is_stopped_says_so_once_and_leaves_a_checkpoint_and_no_p
     started = subprocess.Popen(
         command(tmp_path / "run", "--devices", "2", "--strategy", "ddp", "--epochs", "100000"),
         env=environment(BRAINSSL_CACHE=cache), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True,
+        # What a shell starts in the background ignores Ctrl-C, and so would all that it starts: the tests, and this.
+        start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     deadline = time.monotonic() + 300
     while not list(tmp_path.glob("run/checkpoints/*.ckpt")) and time.monotonic() < deadline:
