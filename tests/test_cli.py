@@ -194,8 +194,7 @@ def test_output_never_breaks_on_an_encoding(tmp_path, encoding):
         environment = {**os.environ, **settings, "BRAINSSL_CACHE": str(cache)}
         done = subprocess.run(command, capture_output=True, env=environment, cwd=Path(__file__).parents[1])
         text = (done.stdout + done.stderr).decode(errors="replace")
-        # A notebook's kernel may be ended while it answers, and then prints a traceback of its own.
-        assert done.returncode == code % 3 and "can't encode" not in text and "brainssl_utils/cli.py" not in text, text
+        assert done.returncode == code % 3 and "Traceback" not in text, text
 
 
 def test_command_is_installed():

@@ -257,8 +257,9 @@ def own_kernel() -> type:
     class OwnKernel(AsyncKernelManager):
         @property
         def kernel_spec(self) -> KernelSpec:
-            # Its own log is silenced: it reports every shutdown after a failed cell as an error of its own.
-            return KernelSpec(**get_kernel_dict(["--log-level=CRITICAL"]))
+            # Its own logs are silenced: they report a shutdown, after a failed cell or during an answer, as an error.
+            quiet = "__import__('logging').getLogger('tornado').setLevel('CRITICAL')"
+            return KernelSpec(**get_kernel_dict(["--log-level=CRITICAL", f"--IPKernelApp.exec_lines={quiet}"]))
 
         @default("transport_encryption")
         def _encrypt(self) -> str:

@@ -55,7 +55,7 @@ def read_runs(runs: Mapping[str, Run], splits: Mapping[str, Split], corpus: Corp
         CourseError: a run without its split, or whose record lacks a reading.
     """
     rows, readings = [], Readings(pd.DataFrame(), {}, {}, {})
-    banks: dict[tuple[str, int], FeatureBank] = {}
+    units, banks = independent_units(corpus), dict[tuple[str, int], FeatureBank]()
     for setting, run in runs.items():
         if setting not in splits:
             raise CourseError(f"splits has none for '{setting}'; there are: {', '.join(splits)}.")
@@ -70,7 +70,7 @@ def read_runs(runs: Mapping[str, Run], splits: Mapping[str, Split], corpus: Corp
             reports = {"trained": found[how], "random": evaluate(banks[shape], corpus, split, how, seed=seed)}
             pair = f"{setting}; {title}", "random weights"
             readings.pairs[pair] = reports["trained"], reports["random"]
-            readings.groups[pair] = independent_units(corpus)[split.test]
+            readings.groups[pair] = units[split.test]
             if shipped is not None:
                 reports["shipped"] = shipped.record["evaluations"][how]
             for model, report in reports.items():

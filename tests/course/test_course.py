@@ -86,6 +86,18 @@ def test_course_runs_in_order_passes_parameters_and_skips_what_is_done(tmp_path,
         run_course("phantoms:240", **{**arguments, "seed": 8})
 
 
+def test_a_kernels_own_logs_are_silent_and_leave_no_trace_in_the_notebook(tmp_path, silent):
+    """A kernel that is ended while it answers logs a traceback of its own, by tornado."""
+    source = "import logging\nlogging.getLogger('tornado.general').error('ended while it answered')"
+    course = write_course(
+        tmp_path / "course", {"01_log": [f"{source}\nprint([name for name in dir() if name[0] != '_'])"]}
+    )
+    run_course("phantoms:240", "smoke", out=tmp_path / "out", notebooks_dir=course)
+    cell = nbformat.read(tmp_path / "out" / "notebooks" / "01_log.ipynb", as_version=4).cells[-1]
+    [output] = cell.outputs
+    assert "ended while it answered" not in output.text and "logging" in output.text and "quiet" not in output.text
+
+
 def test_failing_notebook_is_named_with_cell_and_error_and_the_run_goes_on_from_there(tmp_path, silent):
     flag = tmp_path / "mended"
     fail = f"import pathlib\nassert pathlib.Path({str(flag)!r}).exists(), 'mend me'"
