@@ -86,7 +86,7 @@ def test_course_runs_in_order_passes_parameters_and_skips_what_is_done(tmp_path,
         run_course("phantoms:240", **{**arguments, "seed": 8})
 
 
-def test_a_kernels_own_logs_are_silent_and_leave_no_trace_in_the_notebook(tmp_path, silent):
+def test_a_kernels_own_logs_are_silent_and_leave_no_trace_in_the_notebook(tmp_path, silent, capfd):
     """A kernel that is ended while it answers logs a traceback of its own, by tornado."""
     source = "import logging\nlogging.getLogger('tornado.general').error('ended while it answered')"
     course = write_course(
@@ -95,6 +95,7 @@ def test_a_kernels_own_logs_are_silent_and_leave_no_trace_in_the_notebook(tmp_pa
     run_course("phantoms:240", "smoke", out=tmp_path / "out", notebooks_dir=course)
     cell = nbformat.read(tmp_path / "out" / "notebooks" / "01_log.ipynb", as_version=4).cells[-1]
     [output] = cell.outputs
+    assert "ended while it answered" not in "".join(capfd.readouterr())
     assert "ended while it answered" not in output.text and "logging" in output.text and "quiet" not in output.text
 
 
