@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from brainssl_utils.checks import check_choice, check_number
+from brainssl_utils.compute import hardware
 from brainssl_utils.errors import CourseError
 
 if TYPE_CHECKING:
@@ -71,11 +73,12 @@ def encode(
         raise CourseError(f"expected uint8 images (N, 1, S, S), got {images.dtype} {tuple(images.shape)}.")
     check_number("batch_size", batch_size, at_least=1, whole=True)
     check_choice("precision", precision, ("float32", "bfloat16"))
-    parameter = next(encoder.parameters(), None)
-    device = torch.device("cpu") if parameter is None else parameter.device
+    encoder, device = _placed(encoder)
     cast = torch.autocast(device.type, dtype=torch.bfloat16) if precision == "bfloat16" else nullcontext()
     features = np.empty((0, 0), np.float32)
-    with eval_mode(encoder), torch.inference_mode(), cast:
+    # By default a GPU's convolutions round float32 to ten bits.
+    exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False) if precision == "float32" else nullcontext()
+    with eval_mode(encoder), torch.inference_mode(), cast, exact:
         for start in range(0, len(images), batch_size):
             batch = images[start : start + batch_size].to(device).float().div_(255)
             encoded = encoder(batch).flatten(1).float().cpu().numpy()
@@ -83,6 +86,16 @@ def encode(
                 features = np.empty((len(images), encoded.shape[1]), np.float32)
             features[start : start + len(encoded)] = encoded
     return features
+
+
+def _placed(encoder: nn.Module) -> tuple[nn.Module, torch.device]:
+    """The encoder where it computes fastest, and that device: a copy on the GPU of one that lies on the CPU beside it."""
+    parameter = next(encoder.parameters(), None)
+    device = torch.device("cpu") if parameter is None else parameter.device
+    if parameter is None or device.type != "cpu" or hardware.accelerator() == "cpu":
+        return encoder, device
+    device = torch.device(hardware.accelerator())
+    return copy.deepcopy(encoder).to(device), device
 
 
 def images_for(encoder: nn.Module, corpus: Corpus, image_size: int | None = None) -> npt.NDArray[np.uint8]:

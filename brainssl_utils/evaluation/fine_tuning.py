@@ -214,10 +214,9 @@ def fine_tune(
         checks = _Checks(tuned, stored[held_out], targets[held_out])
         _train(tuned, images, torch.from_numpy(targets[labels]), settings, views, checks)
     checks.restore_best()
-    tuned = tuned.cpu().eval()
-
     tested = torch.from_numpy(np.ascontiguousarray(stored[split.test]))
-    predictions = _classes(tuned, tested, views, settings.test_views)
+    predictions = _classes(tuned.eval(), tested, views, settings.test_views)
+    tuned = tuned.cpu()
     about = {"kind": "fine_tune", "labels": len(labels), "validation_labels": len(held_out)}
     about |= {**asdict(settings), "widths": list(settings.widths), "kept_step": checks.kept_step}
     report = {**about, **test_report(targets[split.test], predictions, corpus.classes)}
@@ -252,7 +251,7 @@ def _train(
                 features = fixed[rows]
             else:
                 with torch.set_grad_enabled(not frozen):
-                    features = model.features(views(images[rows], generator).to(device))
+                    features = model.features(views(images[rows].to(device), generator))
             scores = model.classify(features)
         target = targets[rows].to(device)
         loss = F.cross_entropy(scores, target, label_smoothing=settings.label_smoothing)
@@ -322,7 +321,7 @@ def _new_model(encoder: nn.Module, images: Tensor, n_classes: int, widths: tuple
 def _features(model: FineTunedModel, images: Tensor) -> Tensor:
     device = model.scale.device
     with eval_mode(model), torch.no_grad():
-        return torch.cat([model.features(to_float(part).to(device)).float() for part in images.split(256)])
+        return torch.cat([model.features(to_float(part.to(device))).float() for part in images.split(256)])
 
 
 def _scores(model: FineTunedModel, images: Tensor) -> Tensor:
@@ -336,7 +335,7 @@ def _classes(model: FineTunedModel, images: Tensor, views: Views, test_views: in
     for part in images.split(256):
         probability = _scores(model, part).softmax(1)
         for _ in range(test_views):
-            probability += _scores(model, views(part, generator)).softmax(1)
+            probability += _scores(model, views(part.to(model.scale.device), generator)).softmax(1)
         classes.append(probability.argmax(1))
     return torch.cat(classes).numpy()
 

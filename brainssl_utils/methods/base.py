@@ -334,7 +334,7 @@ class Method(pl.LightningModule):
         scores = []
         with hardware.autocast():
             for part in images.split(batch_size):
-                scores.append(self.classifier(self.for_classifier(to_float(part).to(self.device))))
+                scores.append(self.classifier(self.for_classifier(to_float(part.to(self.device)))))
         self.train(was_training)
         return torch.cat(scores).cpu()
 

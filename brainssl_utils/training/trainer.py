@@ -217,10 +217,11 @@ def _train(
             method.to(memory_format=torch.channels_last)
             with ctrl_c.heard(trainer, f"training of {training.name} was interrupted: {kept}"):
                 trainer.fit(method, batches, ckpt_path=str(start.path) if start else None)
-        method.cpu().eval()
+        method.to(hardware.accelerator()).eval()  # Lightning leaves it on the CPU
+        record = training.record(data) if team.first else {}
+        method.cpu()
         if not team.first:
             return {}
-        record = training.record(data)
         record |= {
             "throughput": throughput(method, batches),
             "device": {**host(), **speed, **team.devices.about()},
