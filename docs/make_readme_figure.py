@@ -1,4 +1,4 @@
-"""The README's picture, made from a benchmark's table: `python docs/make_readme_figure.py` draws it again."""
+"""The README's pictures, made from records and a benchmark's table: `python docs/make_readme_figure.py` draws them again."""
 
 from __future__ import annotations
 
@@ -9,11 +9,25 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
+from brainssl_utils.methods import method_title
 from brainssl_utils.plots import PALETTE
+from brainssl_utils.results.published import PUBLISHED
+from brainssl_utils.results.records import read_records
+from brainssl_utils.studies.plan import read_study
+from brainssl_utils.studies.show import by_recipe
+from brainssl_utils.validity import digest
 
 ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "benchmarks" / "results" / "few_labels.txt"
-PICTURE = ROOT / "docs" / "images" / "few_labels.png"
+IMAGES = ROOT / "docs" / "images"
+STUDY = ROOT / "studies" / "table2.toml"
+RECORDS = ROOT / "results" / "reference" / "archives"
+PANELS = {
+    "c_acc": "c_acc (%)\nthe other view found, in training",
+    "p_acc": "p_acc (%)\nclasses right, in training",
+    "val_p_acc": "val_p_acc (%)\nclasses right, 308 test images",
+}
+SOURCES = {"the study": ("D", PALETTE[4]), "as published": ("o", PALETTE[0]), "grouped": ("s", PALETTE[2])}
 LABELS = (12, 123, 1235)
 NUMBER = r"(-?\d+\.\d) \[(-?\d+\.\d), (-?\d+\.\d)\]"
 SHOWN = {"SimCLR": 0, "masked encoder + contrast": 1, "masked encoder": 4}
@@ -58,11 +72,57 @@ def draw(table: pd.DataFrame) -> Figure:
     return figure
 
 
+def study_points(records: Path = RECORDS, study: Path = STUDY) -> pd.DataFrame:
+    """Return the published figures and ours of every seed that is in: method, source, seed, and the columns in %.
+
+    Args:
+        records: the folder of records.
+        study: the study's file.
+    """
+    rows = [{"method": name, "source": "the study", **figures} for name, figures in PUBLISHED.iterrows()]
+    read = read_study(study)
+    for recipe, found in zip(read.recipes, by_recipe(read, read_records(records))):
+        for record in found:
+            last = record["history"][-1]
+            values = {name: 100 * last[name] for name in PANELS if last[name] is not None}
+            rows.append(
+                {"method": method_title(recipe.method), "source": recipe.split, "seed": record["seed"], **values}
+            )
+    return pd.DataFrame(rows)[["method", "source", "seed", *PANELS]]
+
+
+def draw_study(points: pd.DataFrame) -> Figure:
+    """Draw a panel a column and a row a method: the published figure above, below it ours, a mark a seed and split."""
+    methods = list(dict.fromkeys(points["method"]))
+    figure, panels = plt.subplots(1, len(PANELS), figsize=(9.6, 3.4), sharey=True, layout="constrained")
+    for axes, (column, label) in zip(panels, PANELS.items()):
+        for shift, (source, (marker, colour)) in zip((-0.25, 0, 0.25), SOURCES.items()):
+            part = points[points["source"] == source].dropna(subset=column)
+            y = [methods.index(method) + shift for method in part["method"]]
+            title = source if source == "the study" else f"ours, {source}"
+            axes.plot(part[column], y, marker, color=colour, ms=7, alpha=0.8, mec="white", label=title)
+        axes.set_xlabel(label)
+        axes.set_xlim(20, 102)
+        axes.grid(axis="x", color="#DDDDDD", lw=0.8)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_yticks(range(len(methods)), methods)
+    panels[0].invert_yaxis()
+    panels[0].legend(frameon=False, loc="center left")
+    return figure
+
+
+def save(figure: Figure, table: pd.DataFrame, name: str) -> Path:
+    """Write a picture, with the digest of what it shows in its comment, by which a test tells whether it is up to date."""
+    path = IMAGES / name
+    figure.savefig(path, dpi=150, metadata={"Software": None, "Comment": digest(table.to_csv(index=False))})
+    return path
+
+
 def main() -> None:
-    """Draw docs/images/few_labels.png."""
-    figure = draw(gains(TABLE.read_text(encoding="utf-8")))
-    figure.savefig(PICTURE, dpi=150, metadata={"Software": None})
-    print(PICTURE)
+    """Draw docs/images/table2.png and few_labels.png."""
+    points, gained = study_points(), gains(TABLE.read_text(encoding="utf-8"))
+    print(save(draw_study(points), points, "table2.png"), save(draw(gained), gained, "few_labels.png"), sep="\n")
 
 
 if __name__ == "__main__":

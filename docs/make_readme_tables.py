@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from brainssl_utils.errors import CourseError
 from brainssl_utils.files import atomic_path
-from brainssl_utils.methods import method_title
-from brainssl_utils.results import records
-from brainssl_utils.results.published import PUBLISHED
 from brainssl_utils.studies.plan import read_study
 from brainssl_utils.studies.show import as_markdown, printed_trainings, study_tables
 
@@ -24,7 +20,7 @@ def study_table(results: Path, study: str | Path = STUDY) -> str:
     """Return the study at full length as a Markdown table in %, from the records that travel with the course.
 
     Each method's published figures stand before ours on both splits: means over the seeds that are in, with 95 % t
-    intervals where these are two or more. Rows of which no training is recorded are counted below it.
+    intervals where these are three. Rows of which no training is recorded are counted below it.
 
     Args:
         results: the folder that holds `archives`.
@@ -41,42 +37,6 @@ def study_table(results: Path, study: str | Path = STUDY) -> str:
     table = as_markdown(shown[["method", "split", "seeds", *COLUMNS, "linear probe", "fitted"]])
     done, planned = int(made["seeds"].sum()), int(made["planned"].sum())
     return f"{table}\n\nTrainings recorded: {done} of {planned}."
-
-
-def full_length_table(made: Sequence[dict[str, Any]]) -> str:
-    """Return a Markdown table of the proposed model trained at full length, beside its published row, and the minutes.
-
-    Columns are the published table's, in %, at the last epoch: c_acc, p_acc and r_acc over its steps, val_p_acc on the
-    test images with its 95 % Wilson interval.
-
-    Args:
-        made: records of the full-length trainings.
-
-    Raises:
-        CourseError: a record is missing.
-    """
-    title = method_title("proposed_model")
-    metrics = ("c_acc", "p_acc", "r_acc")
-    published = PUBLISHED.loc[title].astype(float)
-    cells = [f"{published[name]:.2f}" for name in (*metrics, "val_p_acc")]
-    lines = [
-        "| proposed model, 100 epochs | c_acc | p_acc | r_acc | val_p_acc | linear probe | minutes |",
-        "|---|---|---|---|---|---|---|",
-        f"| published | {' | '.join(cells)} | - | - |",
-    ]
-    for split in ("as published", "grouped"):
-        record = records.select(made, "proposed_model", "published", split)[0]
-        last = record["history"][-1]
-        minutes = sum(row["seconds"] for row in record["history"]) / 60
-        cells = [f"{100 * last[name]:.2f}" for name in metrics]
-        cells += [_share(report) for report in (record["test"], record["evaluations"]["linear"])]
-        lines.append(f"| ours, {split} | {' | '.join(cells)} | {minutes:.0f} |")
-    return "\n".join(lines)
-
-
-def _share(report: dict[str, Any]) -> str:
-    low, high = report["ci95"]
-    return f"{100 * report['accuracy']:.1f} ({100 * low:.0f}-{100 * high:.0f})"
 
 
 def with_results(text: str, tables: Mapping[str, str]) -> str:
@@ -99,9 +59,8 @@ def with_results(text: str, tables: Mapping[str, str]) -> str:
 
 
 def tables(results: str | Path) -> dict[str, str]:
-    """Return the README's tables by name, from the folder that holds the records of `paper` and `archives`."""
-    full_length = records.read_records(Path(results) / "paper")
-    return {"study": study_table(Path(results)), "full length": full_length_table(full_length)}
+    """Return the README's tables by name, from the folder that holds the records of `archives`."""
+    return {"study": study_table(Path(results))}
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,8 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from brainssl_utils.data.splits.split import Split
-from brainssl_utils.methods import make_method
-from brainssl_utils.methods.base import plain
 
 CLASSES = ("glioma", "meningioma", "no_tumor", "pituitary")
 
@@ -78,10 +76,7 @@ class Holder(nn.Module):
 
 
 def full_length_records(folder: Path) -> None:
-    """Copy the proposed model's two records at full length, with the settings that it is trained with today."""
-    config = plain(make_method("proposed_model", "published").config)
-    for path in (Path(__file__).parents[1] / "results" / "reference" / "paper").glob(
-        "proposed_model-published-*-seed0.json"
-    ):
-        record = json.loads(path.read_text(encoding="utf-8"))
-        (folder / path.name).write_text(json.dumps(record | {"config": config}), encoding="utf-8")
+    """Copy the proposed model's two records of seed 0 at full length."""
+    records = Path(__file__).parents[1] / "results" / "reference" / "archives" / "records"
+    for path in records.glob("proposed_model-published-*-seed0.json"):
+        shutil.copy(path, folder)

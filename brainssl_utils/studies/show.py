@@ -36,6 +36,8 @@ VALUES = {
 """Columns of the table of trainings, and where records have them."""
 BESIDE = "Beside the study's figures: in %, and points from them; after the last epoch unless said otherwise"
 SCRATCH = "from scratch"
+LEAST_SEEDS = 3
+"""From so many seeds on, trainings have intervals: Student's t of two would reach thirteen standard errors to either side."""
 ROW = ["model", "kind"]
 COLUMN = ["split", "labels"]
 
@@ -65,7 +67,7 @@ class Tables:
     def printed(self) -> Iterator[tuple[str, pd.DataFrame]]:
         """Titles and tables as a person reads them."""
         note = " (synthetic images)" if self.synthetic else ""
-        seeds = "mean over seeds [95 % t interval]"
+        seeds = f"mean over seeds [95 % t interval, from {LEAST_SEEDS} seeds on]"
         yield f"{self.study.title}{note}: in %, {seeds}; minutes of one training", printed_trainings(self.trainings)
         if len(self.distances):
             yield BESIDE, distances.printed(self.distances)
@@ -200,9 +202,10 @@ def _means(records: Sequence[Record]) -> dict[str, Any]:
         return {}
     there = {name: place for name, place in VALUES.items() if any(_reach(record, place) for record in records)}
     row = summarise(records, by=("method",), values=list(there.values())).iloc[0]
-    means: dict[str, Any] = {
-        f"{name}{end}": row[f"{place}{end}"] for name, place in there.items() for end in ("", "_lo", "_hi")
-    }
+    means: dict[str, Any] = {name: row[place] for name, place in there.items()}
+    if len(records) >= LEAST_SEEDS:  # a share lies in 0..1, whatever the formula says of three of them
+        ends = {f"{name}{end}": row[f"{place}{end}"] for name, place in there.items() for end in ("_lo", "_hi")}
+        means |= {name: min(max(end, 0.0), 1.0) for name, end in ends.items()}
     seconds = [sum(float(epoch["seconds"] or 0) for epoch in record["history"]) for record in records]
     return means | {"minutes": sum(seconds) / len(seconds) / 60, "fitted": row["fitted"]}
 
