@@ -70,14 +70,22 @@ def course(
     only: Annotated[str | None, typer.Option(help="Notebooks to run, by number or name: 4,5.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Remove what an earlier run made in --out first.")] = False,
     notebooks: Notebooks = None,
+    at_once: Annotated[
+        int | None,
+        typer.Option(
+            help="How many notebooks to run side by side; by default 2 on two cores or more with 6 GiB of free memory."
+        ),
+    ] = None,
 ) -> None:
-    """Run the notebooks in order; goes on after a stop."""
+    """Run the notebooks, each after those it needs; goes on after a stop."""
+    from brainssl_utils.course.at_once import as_many_as_fit
     from brainssl_utils.course.notebook import NotebookError
     from brainssl_utils.course.run import run_course
 
     picked = None if only is None else [name for name in only.split(",") if name.strip()]
     try:
-        run_course(data, profile, seed, out, picked, fresh, notebooks)
+        number = as_many_as_fit() if at_once is None else at_once
+        run_course(data, profile, seed, out, picked, fresh, notebooks_dir=notebooks, at_once=number)
     except NotebookError as error:
         copy = out / "notebooks" / f"{error.notebook}.failed.ipynb"
         typer.echo(f"error: {error}", err=True)
@@ -86,7 +94,7 @@ def course(
         typer.echo(f"The same command goes on with {error.notebook}.", err=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
-        typer.echo("interrupted: the same command goes on with the notebook that was running.", err=True)
+        typer.echo("interrupted: the same command goes on with what was running.", err=True)
         raise typer.Exit(130) from None
 
 

@@ -34,6 +34,7 @@ _ADVICE = {
     errno.EISDIR: "A folder of that name lies there: move it away.",
     errno.ENAMETOOLONG: "Choose a shorter name.",
 }
+JOURNAL = "BRAINSSL_JOURNAL"  # environment variable: a file that is told of all that `atomic_path` writes
 _A_DAY = 24 * 3600  # seconds
 _TEMPORARY = re.compile(r"\..+\.brainssl-(?P<place>[0-9a-f]{6})-(?P<process>\d+)-[0-9a-f]{8}\.tmp")
 
@@ -66,10 +67,22 @@ def atomic_path(path: str | Path, advice: str = "") -> Iterator[Path]:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
+            _tell_journal(path)
             os.replace(temporary, path)
         finally:
             with suppress(OSError):  # what stopped the block is told, not that nothing can be deleted either
                 temporary.unlink(missing_ok=True)
+
+
+def _tell_journal(path: Path) -> None:
+    if journal := os.environ.get(JOURNAL):
+        with open(journal, "a", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(f"{os.path.abspath(path)}\n")
+
+
+def read_journal(journal: Path) -> set[Path]:
+    """Return the files, by absolute paths, that were written by processes whose JOURNAL is this file."""
+    return set(map(Path, journal.read_text(encoding="utf-8", errors="surrogateescape").split("\n")))
 
 
 @contextmanager

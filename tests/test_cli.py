@@ -56,6 +56,7 @@ def test_course_runs_picked_notebooks_and_reports_a_failing_one(tmp_path, capsys
     [
         (("course", "--profile", "fast"), ("unknown profile 'fast'", "smoke, quick, paper")),
         (("course", "--seed", "-1"), ("seed -1",)),
+        (("course", "--at-once", "0"), ("at_once is 0", "at least 1")),
         (("course", "--data", "no/such/folder"), ("no/such/folder", "does not exist")),
         (("course", "--notebooks", "no/such/folder"), ("no course.toml",)),
         (("course", "--data", "phantoms:30"), ("phantoms:30", "60 or more")),

@@ -7,12 +7,22 @@ import os
 import sys
 from pathlib import Path
 
+THREADS = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+)  # with how many threads a process starts; PyTorch goes by the second, if that is set
 _CPU_FLAGS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")
 
 
 def available_cores() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def share_of_cores(processes: int) -> dict[str, str]:
+    """Return the environment with which each of `processes` that work side by side keeps to its share of the cores."""
+    return dict.fromkeys(THREADS, str(max(1, available_cores() // processes)))
 
 
 def peak_memory() -> float:

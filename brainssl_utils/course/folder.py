@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from brainssl_utils.course.plan import Lesson
 from brainssl_utils.errors import CourseError
-from brainssl_utils.files import write_json
+from brainssl_utils.files import naming, read_journal, write_json
 from brainssl_utils.results.provenance import environment, git_commit, host
 
 SCHEMA = 2
@@ -24,8 +25,9 @@ class RunFolder:
     """A run's folder and its record, `run.json`.
 
     An entry of the record holds a lesson's status and key, the digest of its text, and the names of the files it made
-    in each folder of `MADE`: those of the kinds lessons write that appeared or changed while it ran. `forget` removes
-    these and the lesson's executed copies, and nothing else that lies in the folder.
+    in each folder of `MADE`: those of the kinds lessons write that appeared or changed while it ran. Of a lesson that ran
+    beside others, they are those among them that its journal tells of. `forget` removes these and the lesson's executed
+    copies, and nothing else that lies in the folder.
 
     Attributes:
         out: the folder.
@@ -40,13 +42,23 @@ class RunFolder:
         """Path of a lesson's executed copy; of its `running` or `failed` one."""
         return self.out / "notebooks" / f"{name}{state and '.' + state}.ipynb"
 
+    def journal(self, name: str) -> Path:
+        """Path of the file that is told what a lesson writes while it runs beside others (`files.JOURNAL`)."""
+        return self.out / ".journals" / name
+
     def finished(self, name: str) -> bool:
         """Whether the lesson ran to its end, under a key that can be compared."""
         entry = self.lessons.get(name, {})
         return entry.get("status") == "done" and "key" in entry and self.executed(name).is_file()
 
-    def begin(self, name: str, key: str, text: str) -> None:
+    def begin(self, name: str, key: str, text: str, beside_others: bool = False) -> None:
         """Note that a lesson starts, and what lies in the folder: so what it makes is known even if it is killed."""
+        journal = self.journal(name)
+        journal.unlink(missing_ok=True)
+        if beside_others:
+            with naming(journal):
+                journal.parent.mkdir(exist_ok=True)
+                journal.touch()
         made = {folder: self.lessons.get(name, {}).get(folder, []) for folder in MADE}
         entry = {"status": "running", "key": key, "text": text, "started": _now(), "found": _files(self.out)}
         self.lessons[name] = entry | made
@@ -54,9 +66,23 @@ class RunFolder:
 
     def end(self, name: str, status: str, **facts: Any) -> None:
         """Note how a lesson ended, and the files it made."""
-        _list_made(self.lessons[name], self.out)
+        self.list_made(name)
         self.lessons[name] |= {"status": status, **facts}
         self.save(None if status == "done" else status)
+
+    def list_made(self, name: str) -> None:
+        """Add to a lesson's entry the files that are not what they were when it began."""
+        entry, journal = self.lessons[name], self.journal(name)
+        found = entry.pop("found", None)
+        if found is None:
+            return
+        own = read_journal(journal) if journal.exists() else None
+        for folder, files in _files(self.out).items():
+            made = {file for file, when in files.items() if found.get(folder, {}).get(file) != when}
+            if own is not None:
+                made = {file for file in made if self.out / folder / file in own}
+            entry[folder] = sorted({*entry.get(folder, []), *made})
+        journal.unlink(missing_ok=True)
 
     def forget(self, name: str) -> None:
         """Remove the executed copies of a lesson, the files it made, and its entry."""
@@ -117,8 +143,8 @@ def open_folder(
     if before and not starts_again:
         _compare_parameters(out, before["parameters"], parameters)
     folder = RunFolder(out, before or {"notebooks": {}})
-    for entry in folder.lessons.values():
-        _list_made(entry, out)
+    for name in folder.lessons:
+        folder.list_made(name)
     _check_needs(folder, lessons)
     _check_copies(folder, lessons)
     if before is None and path.exists():
@@ -170,21 +196,14 @@ def _check_copies(folder: RunFolder, lessons: Sequence[Lesson]) -> None:
             raise CourseError(f"{found[0]} is not of a run in {folder.out} and would be lost. Choose another --out.")
 
 
-def _list_made(entry: dict[str, Any], out: Path) -> None:
-    """Add to a lesson's entry the files that are not what they were when it began."""
-    found = entry.pop("found", None)
-    if found is None:
-        return
-    for folder, files in _files(out).items():
-        made = {name for name, when in files.items() if found.get(folder, {}).get(name) != when}
-        entry[folder] = sorted({*entry.get(folder, []), *made})
-
-
 def _files(out: Path) -> Files:
-    return {
-        folder: {file.name: file.stat().st_mtime_ns for file in (out / folder).glob(kind) if file.is_file()}
-        for folder, kind in MADE.items()
-    }
+    found: Files = {folder: {} for folder in MADE}
+    for folder, kind in MADE.items():
+        for file in (out / folder).glob(kind):
+            with suppress(FileNotFoundError):  # a lesson that runs replaces checkpoints
+                if file.is_file():
+                    found[folder][file.name] = file.stat().st_mtime_ns
+    return found
 
 
 def _lies_in(path: Path, folder: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -46,16 +47,33 @@ class NotebookResult:
     kernel_seconds: float | None
 
 
+class Stopped(Exception):
+    """A notebook was stopped because the run that it is part of ends."""
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What a notebook is given that runs beside others, in a thread of its own.
+
+    Attributes:
+        env: environment variables for its kernel, beside those of this process.
+        stop: once it is set, the kernel is killed within a second or two.
+    """
+
+    env: Mapping[str, str]
+    stop: threading.Event
+
+
 class Progress:
     """Shows on a terminal, on one line that rewrites itself, which cell runs and the last thing it printed.
 
     nbclient calls `cell` before each cell and papermill writes all that the cells print to the object. Nothing is
-    shown where the output is not a terminal: a log keeps its one line a notebook.
+    shown where the output is not a terminal (a log keeps its one line a notebook), nor if `shown` is False.
     """
 
-    def __init__(self, label: str, cells: int, stream: TextIO | None = None):
+    def __init__(self, label: str, cells: int, stream: TextIO | None = None, shown: bool = True):
         self.label, self.cells, self.stream = label, cells, stream or sys.stdout
-        self.shown = self.stream.isatty()
+        self.shown = shown and self.stream.isatty()
         self.where, self.last = "", ""
         self.index: int | None = None  # the cell that started last
 
@@ -124,6 +142,7 @@ def run_notebook(
     parameters: Mapping[str, Any],
     cwd: Path,
     label: str = "",
+    beside: Beside | None = None,
 ) -> NotebookResult:
     """Execute `notebook` with papermill and keep the executed copy at `target`.
 
@@ -137,19 +156,23 @@ def run_notebook(
         parameters: values for its `parameters` cell.
         cwd: folder its cells run in.
         label: start of the progress line.
+        beside: it runs beside others: no progress line is shown, which theirs would overwrite.
 
     Raises:
         NotebookError: a cell raised, or was never run.
         CourseError: the disk refuses the copy, because it is full for instance.
         KeyboardInterrupt: the user stopped it; the copy stays as `NAME.running.ipynb`.
+        Stopped: `beside.stop` was set before it came to its end; the copy stays likewise.
     """
     running, failed = (target.with_name(f"{name}.{state}.ipynb") for state in ("running", "failed"))
     target.parent.mkdir(parents=True, exist_ok=True)
     running.unlink(missing_ok=True)  # of a run that was killed
-    progress = Progress(label or name, len(notebook.cells) + 1)
+    progress = Progress(label or name, len(notebook.cells) + 1, shown=beside is None)
     started = time.perf_counter()
-    trouble = _execute(notebook, running, parameters, cwd, progress)
+    trouble = _execute(notebook, running, parameters, cwd, progress, beside)
     seconds = time.perf_counter() - started
+    if trouble is not None and beside is not None and beside.stop.is_set():
+        raise Stopped(name) from trouble
     if trouble is not None and (told := refusal(target, trouble)):
         raise told from trouble
     executed = nbformat.read(running, as_version=4) if running.exists() else nbformat.v4.new_notebook()
@@ -166,7 +189,12 @@ def run_notebook(
 
 
 def _execute(
-    notebook: nbformat.NotebookNode, copy_at: Path, parameters: Mapping[str, Any], cwd: Path, progress: Progress
+    notebook: nbformat.NotebookNode,
+    copy_at: Path,
+    parameters: Mapping[str, Any],
+    cwd: Path,
+    progress: Progress,
+    beside: Beside | None,
 ) -> Exception | None:
     """Run papermill, which saves the copy after each cell; return what it raised, if anything."""
     import papermill
@@ -178,9 +206,9 @@ def _execute(
             str(copy_at).replace("{", "{{").replace("}", "}}"),  # papermill formats the path with the parameters
             parameters=dict(parameters),
             kernel_name="python3",
-            kernel_manager_class=own_kernel(),
+            kernel_manager_class=own_kernel(beside),
             progress_bar=False,
-            cwd=str(cwd),
+            resources={"metadata": {"path": str(cwd)}},  # papermill's `cwd` would move this process, and all threads
             coalesce_streams=True,
             stdout_file=progress,
             stderr_file=progress,
@@ -243,10 +271,13 @@ def _kernel_seconds(executed: nbformat.NotebookNode) -> float | None:
         return None
 
 
-def own_kernel() -> type:
+def own_kernel(beside: Beside | None = None) -> type:
     """A kernel manager that starts this interpreter, whatever kernels called python3 are installed on the machine.
 
     Where the installed libraries can, its messages are encrypted: on a shared machine the port is open to others.
+
+    Args:
+        beside: what the kernel is given to run beside others.
     """
     import zmq
     from ipykernel.kernelspec import get_kernel_dict
@@ -259,7 +290,15 @@ def own_kernel() -> type:
         def kernel_spec(self) -> KernelSpec:
             # Its own logs are silenced: they report a shutdown, after a failed cell or during an answer, as an error.
             quiet = "__import__('logging').getLogger('tornado').setLevel('CRITICAL')"
-            return KernelSpec(**get_kernel_dict(["--log-level=CRITICAL", f"--IPKernelApp.exec_lines={quiet}"]))
+            spec = get_kernel_dict(["--log-level=CRITICAL", f"--IPKernelApp.exec_lines={quiet}"])
+            env = {} if beside is None else {name: value.replace("$", "$$") for name, value in beside.env.items()}
+            return KernelSpec(**{**spec, "env": {**spec.get("env", {}), **env}})
+
+        async def _async_is_alive(self) -> bool:
+            # nbclient asks this every second while a cell runs, and gives up on a kernel that is dead.
+            if beside is not None and beside.stop.is_set() and self.provisioner is not None:
+                await self.provisioner.kill()
+            return await super()._async_is_alive()
 
         @default("transport_encryption")
         def _encrypt(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ from brainssl_utils.data.reading.archives import Listing, Problem, as_text, expa
 from brainssl_utils.data.reading.classes import Wanted
 from brainssl_utils.data.reading.tables import table_bytes
 from brainssl_utils.errors import CourseError
-from brainssl_utils.files import check_writable
+from brainssl_utils.files import check_writable, hold
+from brainssl_utils.showing import silent
 from brainssl_utils.validity import copies_key, corpus_fingerprint, digest, reading_key
 
 _COPIES_SIZE = 96  # px at which copies are looked for, so that groups do not depend on the size asked for
@@ -97,9 +99,13 @@ def _phantoms(n_files: int, cache: Path, progress: bool) -> tuple[Path, str]:
 
     made_as = f"phantoms-{n_files}-v{write.VERSION}"
     folder = cache / made_as
-    if progress and not folder.exists():
-        print(f"making {n_files} phantoms, once, in {folder}")
-    return write.write_phantoms(folder, n_files=n_files, seed=0), made_as
+    say = print if progress else silent
+    waits = f"another process makes {n_files} phantoms in {folder}; this one waits until that is done"
+    lock = cache / ".locks" / f"{made_as}.lock"
+    with contextlib.nullcontext() if folder.exists() else hold(lock, lambda: say(waits)):
+        if not folder.exists():
+            say(f"making {n_files} phantoms, once, in {folder}")
+        return write.write_phantoms(folder, n_files=n_files, seed=0), made_as
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from brainssl_utils.compute.machine import available_cores
+from brainssl_utils.compute.machine import share_of_cores
 from brainssl_utils.errors import CourseError
 from brainssl_utils.files import check_writable, only_one_run
 from brainssl_utils.results.records import read_record, write_record
@@ -33,11 +33,6 @@ from brainssl_utils.training.run import RunFiles
 COPIES_SIZE = 96
 CONNECT_SECONDS = 30
 LOOK_SECONDS = 10  # how often a cluster is asked whether it has grown
-THREADS = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-)  # Dask sets all to 1; PyTorch goes by the second
 Results = Iterator[tuple[Todo, Outcome]]
 
 
@@ -173,7 +168,7 @@ def _client(stack: ExitStack, workers: int, scheduler: str | None) -> Any:
         dashboard_address=":0",
         silence_logs=logging.ERROR,  # what becomes of a job is told by the study's own lines
         memory_limit=0,  # a worker that is stopped for its size would only lose an epoch and grow again
-        env=dict.fromkeys(THREADS, str(max(1, available_cores() // workers))),
+        env=share_of_cores(workers),  # Dask itself would give each one thread
     )
     return stack.enter_context(Client(stack.enter_context(cluster)))
 

@@ -18,9 +18,10 @@ import pytest
 from tiny_course import PARAMETERS, write_course
 
 from brainssl_utils import settings, validity
+from brainssl_utils.course.job import Job
 from brainssl_utils.course.notebook import NotebookError, Progress, first_problem, read_notebook
 from brainssl_utils.course.plan import check_data, pick, read_course
-from brainssl_utils.course.run import Job, run_course
+from brainssl_utils.course.run import run_course
 from brainssl_utils.errors import CourseError
 
 SAVE = (

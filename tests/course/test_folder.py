@@ -10,7 +10,7 @@ import nbformat
 import pytest
 from tiny_course import write_course
 
-from brainssl_utils.course import run
+from brainssl_utils.course import job
 from brainssl_utils.course.notebook import NotebookError, NotebookResult
 from brainssl_utils.course.run import run_course
 from brainssl_utils.errors import CourseError
@@ -67,7 +67,7 @@ def go(tmp_path, course, monkeypatch):
 
     stop: dict[str, BaseException] = {}
     call.stop = stop  # type: ignore[attr-defined]
-    monkeypatch.setattr(run, "run_notebook", execute)
+    monkeypatch.setattr(job, "run_notebook", execute)
     return call
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from brainssl_utils import validity
 from brainssl_utils.data.corpus import Corpus
 from brainssl_utils.data.loading import load_corpus
 from brainssl_utils.data.phantoms import write
+from brainssl_utils.data.phantoms.plan import plan_files
 from brainssl_utils.data.phantoms.word import phantom_files
 from brainssl_utils.data.reading import ingest
 from brainssl_utils.data.reading.decode import Picture, decode_image
@@ -495,6 +497,21 @@ def test_phantoms_load_like_any_archives_with_patients_and_planes(
     assert load(packed, cache).table.drop(columns="group").equals(corpus.table.drop(columns="group"))
     forbid_decoding(monkeypatch)
     same(corpus, load("phantoms:60", cache))
+
+
+def test_two_loads_at_once_make_the_phantoms_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lessons that run side by side load them at the same moment."""
+    made = []
+
+    def plan(*given: int) -> list:
+        made.append(given)
+        return plan_files(*given)
+
+    monkeypatch.setattr("brainssl_utils.data.phantoms.write.plan_files", plan)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: load("phantoms:60", cache), range(2))
+    assert len(made) == 1
+    same(first, second)
 
 
 def test_the_archives_merge_into_the_papers_7671_images(
