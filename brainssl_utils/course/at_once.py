@@ -63,17 +63,18 @@ def run_at_once(jobs: Sequence[Job], runner: Runner, at_once: int) -> None:
 def turn(waiting: Sequence[Job], running: Iterable[Job]) -> Job | None:
     """The job whose turn it is; None while all wait for what they need.
 
-    The longest begins first, so that none is left to run alone at the end. Those that need others come before them, in the
-    course's order: they read what lies in the folder, and must not find what a later lesson made.
+    It is the one on which the end of the run hangs: with those that need it, and those that need them, the longest by the
+    minutes in `course.toml`. So none is left to run alone at the end.
     """
     undone = {job.name for job in (*waiting, *running)}
     ready = [job for job in waiting if undone.isdisjoint(job.lesson.needs)]
 
-    def urgency(job: Job) -> tuple[bool, float]:
-        reads = bool(job.lesson.needs)
-        return reads, 0 if reads else max(job.lesson.minutes.values(), default=0)
+    def minutes(job: Job) -> float:
+        """Those of the job and of the longest chain that waits for it."""
+        after = (minutes(other) for other in waiting if job.name in other.lesson.needs)
+        return max(job.lesson.minutes.values(), default=0) + max(after, default=0)
 
-    return max(ready, key=urgency, default=None)  # of equal ones the first
+    return max(ready, key=minutes, default=None)  # of equal ones the first
 
 
 def _stop(running: dict[Future[NotebookResult], Job], runner: Runner) -> None:

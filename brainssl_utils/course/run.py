@@ -24,7 +24,7 @@ class CourseOptions(TypedDict, total=False):
     Attributes:
         notebooks_dir: folder of the notebooks and `course.toml`; the checkout's by default.
         at_once: how many lessons may run side by side, each in a process of its own with its share of the cores; 1 by
-            default, one after the other in the course's order. Results are the same.
+            default, one after the other in the course's order. Results are the same up to rounding, which threads change.
         say: receives one line at each notebook's start and end; `print` by default.
     """
 

@@ -22,7 +22,7 @@ from brainssl_utils.course import at_once
 from brainssl_utils.course.at_once import as_many_as_fit, turn
 from brainssl_utils.course.job import Job
 from brainssl_utils.course.notebook import NotebookError
-from brainssl_utils.course.plan import find_notebooks, read_course
+from brainssl_utils.course.plan import Lesson, find_notebooks, read_course
 from brainssl_utils.course.run import run_course
 from brainssl_utils.errors import CourseError
 
@@ -183,7 +183,7 @@ def test_an_unknown_option_is_refused(tmp_path):
         run_course(out=tmp_path / "run", at_ones=2)
 
 
-def test_the_longest_lesson_comes_first_and_those_that_read_records_in_the_courses_order():
+def test_the_lesson_on_which_the_end_hangs_comes_first_and_each_after_those_it_needs():
     lessons = read_course(find_notebooks())
     jobs = [Job(lesson, nbformat.v4.new_notebook()) for lesson in lessons]
     order: list[str] = []
@@ -194,11 +194,16 @@ def test_the_longest_lesson_comes_first_and_those_that_read_records_in_the_cours
         waiting.remove(job)
         order.append(job.name)
     free = [lesson for lesson in lessons if not lesson.needs]
-    longest = max(lesson.minutes["quick"] for lesson in free)
-    assert next(lesson for lesson in free if lesson.name == order[0]).minutes["quick"] == longest
+
+    def chain(lesson: Lesson) -> float:
+        return lesson.minutes["quick"] + max(
+            (chain(other) for other in lessons if lesson.name in other.needs), default=0
+        )
+
+    assert order[0] == max(free, key=chain).name
     position = {name: place for place, name in enumerate(order)}
     assert all(position[need] < position[lesson.name] for lesson in lessons for need in lesson.needs)
-    assert position["08_comparison"] < position["09_without_negatives"]
+    assert position["09_without_negatives"] < position["A1_copies"], "long, and not left to the end"
     *others, last = [job for job in jobs if not job.lesson.needs]
     needy = replace(last.lesson, needs=tuple(job.name for job in others))
     assert turn([Job(needy, last.notebook)], others[:1]) is None, "one that it needs still runs"
