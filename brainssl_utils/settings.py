@@ -37,7 +37,7 @@ class Profile:
 # 6128 : 1235 is about 5 : 1, so a step's two batches keep that ratio in every profile.
 PROFILES = {
     "smoke": Profile("smoke", 32, 2, 2, 30, 6, 4, 2, 10),
-    "quick": Profile("quick", 48, 10, 30, 125, 25, 300, 3, 300),
+    "quick": Profile("quick", 48, 10, 30, 64, 13, 300, 3, 300),
     "paper": Profile("paper", 96, 100, None, 255, 51, 2000, 5, 1000),
 }
 

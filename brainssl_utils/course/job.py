@@ -96,7 +96,7 @@ class Runner:
 
     def _expected(self, lesson: Lesson) -> str:
         minutes = lesson.minutes.get(str(self.parameters["profile"]))
-        return f" (about {minutes:g} min on two cores{' to itself' if self.beside else ''})" if minutes else ""
+        return f" (about {minutes:g} min on two cores with bfloat16)" if minutes else ""
 
 
 def _bring_up_to_date(job: Job, folder: RunFolder) -> str:
