@@ -106,4 +106,4 @@ def test_the_house_has_the_rooms_of_the_import_contract():
 
 def test_results_are_made_of_the_records():
     page = make_site.results_page(ROOT / "results" / "reference")
-    assert "| 72.40 |" in page and "### paper" in page and page.count("\n| ") > 10
+    assert "| 72.40 |" in page and "### archives" in page and page.count("\n| ") > 10

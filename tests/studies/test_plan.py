@@ -73,10 +73,10 @@ def test_draws_are_dealt_out_among_the_seeds() -> None:
 
 
 def test_replaced_sizes_are_told_in_the_profiles_name(tmp_path: Path) -> None:
-    text = f'profile = "quick"\n[sizes]\nepochs = 3\n{ROW}sizes = {{ batch_size = 64 }}\n{ROW}'
+    text = f'profile = "quick"\n[sizes]\nepochs = 3\n{ROW}sizes = {{ batch_size = 100 }}\n{ROW}'
     first, second = read_study(written(tmp_path, text)).recipes
-    assert (first.profile.name, second.profile.name) == ("quick-epochs_3-batch_size_64", "quick-epochs_3")
-    assert (first.profile.epochs, first.profile.batch_size) == (3, 64)
+    assert (first.profile.name, second.profile.name) == ("quick-epochs_3-batch_size_100", "quick-epochs_3")
+    assert (first.profile.epochs, first.profile.batch_size) == (3, 100)
     same = read_study(written(tmp_path, f'profile = "quick"\n[sizes]\nepochs = 10\n{ROW}')).recipes[0]
     assert same.profile == PROFILES["quick"]
 
