@@ -20,7 +20,6 @@ from brainssl_utils.validity import digest
 ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "benchmarks" / "results" / "few_labels.txt"
 IMAGES = ROOT / "docs" / "images"
-STUDY = ROOT / "studies" / "table2.toml"
 RECORDS = ROOT / "results" / "reference" / "archives"
 PANELS = {
     "c_acc": "c_acc (%)\nthe other view found, in training",
@@ -72,16 +71,15 @@ def draw(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def study_points(records: Path = RECORDS, study: Path = STUDY) -> pd.DataFrame:
+def study_points(records: Path = RECORDS) -> pd.DataFrame:
     """Return the published figures and ours of every seed that is in: method, source, seed, and the columns in %.
 
     Args:
         records: the folder of records.
-        study: the study's file.
     """
     rows = [{"method": name, "source": "the study", **figures} for name, figures in PUBLISHED.iterrows()]
-    read = read_study(study)
-    for recipe, found in zip(read.recipes, by_recipe(read, read_records(records))):
+    study = read_study("table2")
+    for recipe, found in zip(study.recipes, by_recipe(study, read_records(records))):
         for record in found:
             last = record["history"][-1]
             values = {name: 100 * last[name] for name in PANELS if last[name] is not None}
