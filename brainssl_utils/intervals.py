@@ -10,6 +10,9 @@ from collections.abc import Iterable
 
 from brainssl_utils.errors import CourseError
 
+LEAST_SEEDS = 3
+"""From so many seeds on, means have intervals: Student's t of two reaches thirteen standard errors to either side."""
+
 
 def wilson_interval(correct: int, n: int, level: float = 0.95) -> tuple[float, float]:
     """Interval for the share behind `correct` right answers out of `n` (Wilson 1927, score interval).
@@ -62,6 +65,23 @@ def t_interval(values: Iterable[float], level: float = 0.95) -> tuple[float, flo
     error = float(sem(numbers))
     low, high = t.interval(level, len(numbers) - 1)
     return mean, mean + error * float(low), mean + error * float(high)
+
+
+def interval_over_seeds(values: Iterable[float], share: bool = True) -> tuple[float, float, float]:
+    """`t_interval` of results over seeds as tables show it: (mean, low, high), from `LEAST_SEEDS` seeds on.
+
+    Args:
+        values: one a seed.
+        share: whether they are shares in 0..1, so that an interval ends there, whatever the formula says of three of them.
+
+    Raises:
+        CourseError: as `t_interval`.
+    """
+    numbers = list(values)
+    mean, low, high = t_interval(numbers)
+    if len(numbers) < LEAST_SEEDS:
+        return mean, math.nan, math.nan
+    return (mean, max(low, 0.0), min(high, 1.0)) if share else (mean, low, high)
 
 
 def _check_level(level: float) -> None:

@@ -10,7 +10,7 @@ from statistics import NormalDist
 import pytest
 
 from brainssl_utils.errors import CourseError
-from brainssl_utils.intervals import t_interval, wilson_interval
+from brainssl_utils.intervals import interval_over_seeds, t_interval, wilson_interval
 
 
 @pytest.mark.parametrize(
@@ -65,3 +65,13 @@ def test_t_interval_over_seeds() -> None:
 def test_importing_the_module_does_not_import_scipy() -> None:
     program = "import sys, brainssl_utils.intervals; sys.exit('scipy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+
+
+def test_means_over_seeds_have_intervals_from_three_on_and_shares_end_at_0_and_1() -> None:
+    mean, low, high = interval_over_seeds([0.9, 0.8])
+    assert mean == pytest.approx(0.85) and math.isnan(low) and math.isnan(high)
+    assert interval_over_seeds([1.0, 1.0, 0.3])[1:] == (0, 1), "the formula says -0.23 to 1.77"
+    assert interval_over_seeds([0.01, 0.05, 0.0], share=False) == t_interval([0.01, 0.05, 0.0])
+    assert interval_over_seeds([0.01, 0.05, 0.0], share=False)[1] < 0
+    with pytest.raises(CourseError, match="no values"):
+        interval_over_seeds([])

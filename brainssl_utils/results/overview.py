@@ -24,8 +24,8 @@ def overview(
         say: told of what the table leaves out and how it is to be read.
 
     Returns:
-        one row a setting, with the mean over its seeds and `_lo`, `_hi` (95 % t interval, NaN for a single seed), where
-        a setting was trained with several seeds. Else, or with `each`, one row a training, as in `records_table`.
+        one row a setting, with the mean over its seeds and `_lo`, `_hi` (95 % t interval, NaN for fewer than three seeds),
+        where a setting was trained with several seeds. Else, or with `each`, one row a training, as in `records_table`.
     """
     records = _once(records, say)
     rows = records_table(records)

@@ -15,7 +15,7 @@ import pandas as pd
 
 from brainssl_utils.errors import CourseError
 from brainssl_utils.files import write_json
-from brainssl_utils.intervals import t_interval
+from brainssl_utils.intervals import interval_over_seeds
 from brainssl_utils.methods import METHODS, method_title
 from brainssl_utils.results.fitted import fitted
 from brainssl_utils.results.published import PUBLISHED
@@ -208,7 +208,7 @@ def summarise(
 
     Returns:
         one row a combination of `by`: seeds, whether their classifiers have fitted (`fitted.fitted`), then for each value
-        its mean and `_lo`, `_hi` (NaN for a single seed).
+        its mean and `_lo`, `_hi` (NaN for fewer than three seeds, see `intervals.interval_over_seeds`).
 
     Raises:
         CourseError: a seed occurs twice in one row, which would count it double.
@@ -227,7 +227,9 @@ def summarise(
         row: dict[str, Any] = {**names, "seeds": len(part), "fitted": fitted([records[place] for place in part.index])}
         for value in values:
             numbers = pd.to_numeric(part[value]).dropna()
-            row[value], row[f"{value}_lo"], row[f"{value}_hi"] = t_interval(numbers) if len(numbers) else [math.nan] * 3
+            share = bool(numbers.between(0, 1).all())
+            found = interval_over_seeds(numbers, share) if len(numbers) else [math.nan] * 3
+            row[value], row[f"{value}_lo"], row[f"{value}_hi"] = found
         rows.append(row)
     return pd.DataFrame(
         rows, columns=[*by, "seeds", "fitted", *(f"{v}{end}" for v in values for end in ("", "_lo", "_hi"))]

@@ -14,7 +14,7 @@ import pandas as pd
 
 from brainssl_utils.errors import CourseError
 from brainssl_utils.files import atomic_path
-from brainssl_utils.intervals import t_interval
+from brainssl_utils.intervals import LEAST_SEEDS, interval_over_seeds
 from brainssl_utils.methods import make_method, method_title
 from brainssl_utils.methods.base import LATER, plain
 from brainssl_utils.results.published import PUBLISHED, PUBLISHED_SECOND
@@ -36,8 +36,6 @@ VALUES = {
 """Columns of the table of trainings, and where records have them."""
 BESIDE = "Beside the study's figures: in %, and points from them; after the last epoch unless said otherwise"
 SCRATCH = "from scratch"
-LEAST_SEEDS = 3
-"""From so many seeds on, trainings have intervals: Student's t of two would reach thirteen standard errors to either side."""
 ROW = ["model", "kind"]
 COLUMN = ["split", "labels"]
 
@@ -83,7 +81,10 @@ class Tables:
             yield f"Few labels{note}: test accuracy in %, mean [95 % t interval] {over}", shown
             gains = gained(self.readings)
             if len(gains):
-                yield f"The same labels{note}: points above {SCRATCH} when fine-tuned, likewise", few_labels(gains)
+                yield (
+                    f"The same labels{note}: points above {SCRATCH} when fine-tuned, likewise",
+                    few_labels(gains, share=False),
+                )
 
     def missing(self) -> str:
         """A sentence on the trainings that are not recorded, and how to make them; empty where none is missing."""
@@ -202,10 +203,9 @@ def _means(records: Sequence[Record]) -> dict[str, Any]:
         return {}
     there = {name: place for name, place in VALUES.items() if any(_reach(record, place) for record in records)}
     row = summarise(records, by=("method",), values=list(there.values())).iloc[0]
-    means: dict[str, Any] = {name: row[place] for name, place in there.items()}
-    if len(records) >= LEAST_SEEDS:  # a share lies in 0..1, whatever the formula says of three of them
-        ends = {f"{name}{end}": row[f"{place}{end}"] for name, place in there.items() for end in ("_lo", "_hi")}
-        means |= {name: min(max(end, 0.0), 1.0) for name, end in ends.items()}
+    means: dict[str, Any] = {
+        f"{name}{end}": row[f"{place}{end}"] for name, place in there.items() for end in ("", "_lo", "_hi")
+    }
     seconds = [sum(float(epoch["seconds"] or 0) for epoch in record["history"]) for record in records]
     return means | {"minutes": sum(seconds) / len(seconds) / 60, "fitted": row["fitted"]}
 
@@ -281,14 +281,14 @@ def _of_reading(made: pd.DataFrame, study: Study, reading: Reading) -> pd.Series
     return made[columns].apply(tuple, axis=1).isin(wanted) & pd.Series(dealt, index=made.index)
 
 
-def few_labels(readings: pd.DataFrame) -> pd.DataFrame:
+def few_labels(readings: pd.DataFrame, share: bool = True) -> pd.DataFrame:
     """Mean accuracy and its interval, in %: one row a model and kind of reading, one column a split and number of labels.
 
-    Draws of one seed share its split and its encoder: an interval is over the seeds' means, and over draws only where
-    there is one seed.
+    Draws of one seed share its split and its encoder: an interval is over the seeds' means, from three on, and over draws
+    only where there is one seed. `share` is False of differences, which may be negative.
     """
     cells = {
-        (*key, f"{split}, {labels} labels"): _spread(part)
+        (*key, f"{split}, {labels} labels"): _spread(part, share)
         for (*key, split, labels), part in readings.groupby([*ROW, *COLUMN], sort=False)
     }
     wide = pd.Series(cells).unstack(sort=False)
@@ -319,9 +319,9 @@ def gained(readings: pd.DataFrame) -> pd.DataFrame:
     return both.assign(accuracy=both["accuracy"] - both["scratch"])
 
 
-def _spread(part: pd.DataFrame) -> str:
+def _spread(part: pd.DataFrame, share: bool) -> str:
     by_seed = part.groupby("seed")["accuracy"].mean()
-    return _percent(*t_interval(by_seed if len(by_seed) > 1 else part["accuracy"]))
+    return _percent(*interval_over_seeds(by_seed if len(by_seed) > 1 else part["accuracy"], share))
 
 
 # Files ----------------------------------------------------------------------------------------------------------------

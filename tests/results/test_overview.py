@@ -58,7 +58,7 @@ def test_a_copied_training_counts_once_and_a_repeated_seed_makes_no_mean() -> No
 
 
 def test_report_over_folders_passes_over_what_is_no_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for seed, value in enumerate([0.5, 0.6]):
+    for seed, value in enumerate([0.5, 0.6, 0.55]):
         records.write_record(trained(seed, value), tmp_path / f"run{seed}" / "records" / "simclr.json")
     (tmp_path / "README.md").write_text("# Notes")
     (tmp_path / "run1" / "records" / "settings.json").write_text('{"a": 1}')
@@ -71,7 +71,7 @@ def test_report_over_folders_passes_over_what_is_no_record(tmp_path: Path, capsy
     for name in ("README.md", "settings.json", "empty", "picture.png"):
         assert sum(name in line for line in said.err.splitlines()) == 1, name
     assert "delete" not in said.err.lower()
-    assert pd.read_csv(tmp_path / "table.csv")["seeds"].tolist() == [2]
+    assert pd.read_csv(tmp_path / "table.csv")["seeds"].tolist() == [3]
     assert run("report", tmp_path / "README.md") == 2
     assert "no record in" in capsys.readouterr().err
     (tmp_path / "table.csv").unlink()

@@ -152,11 +152,13 @@ def test_readings_average_draws_within_a_seed_and_seeds_among_each_other(
     assert list(tables.readings["method"]) == ["proposed_model"] * 4 + ["from scratch"] * 4
     table = few_labels(tables.readings)
     assert list(table["model"]) == ["Proposed model", "from scratch"]
-    assert table.iloc[0, 2].startswith("59.0 [") and table.iloc[1, 2].startswith("56.0 [")
+    assert (table.iloc[0, 2], table.iloc[1, 2]) == ("59.0", "56.0"), "two seeds have no interval"
     assert gained(tables.readings)["accuracy"].round(6).tolist() == [0.03] * 4
     assert "points above from scratch" in tables.text()
-    (one,) = few_labels(tables.readings[tables.readings["seed"] == 0].head(2)).iloc[:, 2]
-    assert one.startswith("54.0 [")
+    assert few_labels(tables.readings.assign(seed=0)).iloc[0, 2].startswith("59.0 ["), "four draws of one seed have"
+    seeds = tables.readings.head(3).assign(seed=[0, 1, 2], accuracy=[-0.01, 0.02, 0.05])
+    assert few_labels(seeds, share=False).iloc[0, 2] == "2.0 [-5.5, 9.5]"
+    assert few_labels(seeds.assign(accuracy=[0.9, 1.0, 1.0])).iloc[0, 2] == "96.7 [82.3, 100.0]"
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "studies").glob("*.toml")))
