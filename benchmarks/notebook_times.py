@@ -2,7 +2,7 @@
 
     python benchmarks/notebook_times.py RUN [RUN ...] [--out benchmarks/results]
 
-RUN is a folder that `brainssl course --at-once 1` has filled. Start-up lasts until a notebook's first cell, imports are
+RUN is a folder that `brainssl course` has filled; lessons that ran side by side had one core each. Start-up lasts until a notebook's first cell, imports are
 the cells that do nothing else, and "papermill" is what it spends between cells, mostly on saving the copy after each.
 """
 

@@ -253,7 +253,10 @@ def health_notes(run: Any, file: str | Path | None = None) -> str:
     notes = _bad_signs(record, found)
     missing = [measure.what for name, measure in MEASURES.items() if name not in found]
     if band:
-        notes += _outside(found, band)
+        outside = _outside(found, band)
+        notes += outside
+        if len(notes) == len(outside) == 1:
+            notes.append(_by_luck(len(band.limits)))
     if not notes:
         last = "by the signs that need no reference" if band is None else "at the end"
         notes.append(f"Nothing unusual {last}.")
@@ -264,6 +267,12 @@ def health_notes(run: Any, file: str | Path | None = None) -> str:
             f"Not in this record, which is from before it was measured or with health=False: {', '.join(missing)}."
         )
     return "\n".join(notes)
+
+
+def _by_luck(measures: int) -> str:
+    """How often one of so many measures leaves its 95 % band, if each went its own way."""
+    share = 1 - 0.95**measures
+    return f"One measure alone: up to {10 * share:.0f} healthy runs of ten leave one of {measures} bands by luck."
 
 
 def no_band(record: dict[str, Any]) -> str:

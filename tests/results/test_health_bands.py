@@ -82,8 +82,14 @@ def test_a_run_like_the_others_is_nothing_unusual(bands: Path) -> None:
 
 @pytest.mark.parametrize("name", [name for name in MEASURES if name != "loss"])
 def test_a_measure_that_leaves_its_band_has_one_sentence_with_advice(bands: Path, name: str) -> None:
-    [note] = health_notes(record(9, **{name: GOOD[name] * (2 if GOOD[name] > 0 else 0.5)}), bands).splitlines()
+    note, luck = health_notes(record(9, **{name: GOOD[name] * (2 if GOOD[name] > 0 else 0.5)}), bands).splitlines()
     assert "above its band" in note and MEASURES[name].what.lower() in note.lower() and MEASURES[name].above in note
+    assert luck == "One measure alone: up to 3 healthy runs of ten leave one of 7 bands by luck."
+
+
+def test_two_measures_out_of_their_bands_are_not_put_down_to_luck(bands: Path) -> None:
+    notes = health_notes(record(9, feature_rank=2 * GOOD["feature_rank"], alignment=2 * GOOD["alignment"]), bands)
+    assert notes.count("above its band") == 2 and "luck" not in notes
 
 
 @pytest.mark.parametrize(
