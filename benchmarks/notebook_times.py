@@ -2,8 +2,9 @@
 
     python benchmarks/notebook_times.py RUN [RUN ...] [--out benchmarks/results]
 
-RUN is a folder that `brainssl course` has filled; lessons that ran side by side had one core each. Start-up lasts until a notebook's first cell, imports are
-the cells that do nothing else, and "papermill" is what it spends between cells, mostly on saving the copy after each.
+RUN is a folder that `brainssl course` has filled; lessons that ran side by side had one core each. Start-up lasts until a
+notebook's first cell, imports are the cells that do nothing else, and "papermill" is what it spends between cells, mostly on
+saving the copy after each.
 """
 
 from __future__ import annotations

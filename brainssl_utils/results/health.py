@@ -234,8 +234,9 @@ def add_bands(records: Sequence[dict[str, Any]], file: str | Path = FILE) -> pd.
 def health_notes(run: Any, file: str | Path | None = None) -> str:
     """Say what is out of the ordinary at a run's end, a sentence a line, each with what to look at next.
 
-    Known bad signs (a loss that is no number or no better than chance, collapse, dead features, neighbours that guess)
-    need no reference; the rest is what leaves the band of the reference runs, where the course has one.
+    Known bad signs (a loss that is no number or no better than chance, collapse, neighbours that guess, more than half of
+    the features dead where the reference runs have fewer) need no reference; the rest is what leaves the band of the
+    reference runs, where the course has one.
 
     Args:
         run: a `Run`, or a record.
@@ -250,7 +251,7 @@ def health_notes(run: Any, file: str | Path | None = None) -> str:
     record = run if isinstance(run, dict) else run.record
     found = curves(record)
     band = find_band(record, file)
-    notes = _bad_signs(record, found)
+    notes = _bad_signs(record, found, band)
     missing = [measure.what for name, measure in MEASURES.items() if name not in found]
     if band:
         outside = _outside(found, band)
@@ -283,7 +284,7 @@ def no_band(record: dict[str, Any]) -> str:
     return f"No band is kept for {about} at these sizes ({record['profile']}) on {record['data'].get('name')}."
 
 
-def _bad_signs(record: dict[str, Any], found: pd.DataFrame) -> list[str]:
+def _bad_signs(record: dict[str, Any], found: pd.DataFrame, band: Band | None) -> list[str]:
     if not len(found):
         return []
     last, notes = found.iloc[-1], []
@@ -311,7 +312,7 @@ def _bad_signs(record: dict[str, Any], found: pd.DataFrame) -> list[str]:
         notes.append(
             f"Collapse where the loss looks: the projections use {heads['rank']:.1f} directions, whatever the features do."
         )
-    if dead > 0.5:
+    if dead > max(0.5, _usually_dead(found, band)):
         notes.append(
             f"{dead:.0%} of the features are dead, the same for every image: follow their share over the epochs, and try a "
             "smaller learning rate."
@@ -319,6 +320,12 @@ def _bad_signs(record: dict[str, Any], found: pd.DataFrame) -> list[str]:
     if last.get("knn_acc", 1.0) <= 1 / record["config"].get("n_classes", math.inf):
         notes.append("Nearest neighbours do no better than guessing: look at views and labels before anything else.")
     return notes
+
+
+def _usually_dead(found: pd.DataFrame, band: Band | None) -> float:
+    """The greatest share of dead features that the reference runs make likely at this epoch; 0 without a band."""
+    limits = band.limits.get("dead_share") if band else None
+    return 0.0 if limits is None or found.index[-1] not in limits.index else float(limits.loc[found.index[-1]].iloc[1])
 
 
 def _at_chance(last: pd.Series) -> bool:

@@ -149,3 +149,10 @@ def test_the_shipped_bands_say_what_they_come_from() -> None:
     table = read_bands()
     assert (table["low"] <= table["high"]).all() and set(table["measure"]) <= set(MEASURES)
     assert all(len(seeds.split()) >= 3 for seeds in table["seeds"]) and (table["device"] != "").all()
+
+
+def test_dead_features_are_no_news_where_the_reference_runs_have_as_many(tmp_path: Path) -> None:
+    dying = [record(seed, dead_share=0.55 + 0.02 * seed) for seed in range(3)]
+    make_bands(dying).to_csv(tmp_path / "bands.csv", index=False)
+    assert health_notes(record(9, dead_share=0.56), tmp_path / "bands.csv") == "Nothing unusual at the end."
+    assert "95% of the features are dead" in health_notes(record(9, dead_share=0.95), tmp_path / "bands.csv")
