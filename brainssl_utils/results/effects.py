@@ -25,6 +25,9 @@ def save_effect(
 ) -> str:
     """Compare what a lesson trained with what it is set against, and keep the rows in `run_dir`/tables/LESSON_effect.csv.
 
+    The promise is one comparison that was named before the run, so its p-value stands as it is; Holm's correction goes over
+    the others, among themselves.
+
     Args:
         run_dir: the lesson's.
         lesson: the number that its notebook's name starts with: two digits, or a capital and a digit for an appendix.
@@ -32,19 +35,21 @@ def save_effect(
             stand beside it.
 
     Returns:
-        a Markdown list with the verdict of each pair.
+        a Markdown list with the verdict of each pair, the promise first.
 
     Raises:
         CourseError: as `paired_table`, or a lesson that is no such number.
     """
     if not re.fullmatch("[0-9A-Z][0-9]", lesson):
         raise CourseError(f"lesson={lesson!r}: give what its notebook's name starts with, such as '04' or 'A1'.")
-    table = paired_table(pairs, groups)
+    keys = list(pairs)
+    parts = [keys[:1], keys[1:]] if keys[1:] else [keys]
+    table = pd.concat([paired_table({key: pairs[key] for key in part}, groups) for part in parts], ignore_index=True)
     path = Path(run_dir) / "tables" / f"{lesson}_effect.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
         table.to_csv(temporary, index=False)
-    return verdicts(table)
+    return verdicts(table).replace("- ", "- The promise: ", 1)
 
 
 def effects_table(runs: Sequence[str | Path]) -> pd.DataFrame:

@@ -37,7 +37,10 @@ def test_a_gain_and_a_tie_are_kept_and_counted(tmp_path: Path, capsys: pytest.Ca
 
 def test_the_first_pair_is_the_promise(tmp_path: Path) -> None:
     good, poor = answers(0, 0.9), answers(1, 0.4)
-    save_effect(tmp_path, "04", {("a", "b"): (good, poor), ("c", "b"): (poor, poor)})
+    said = save_effect(tmp_path, "04", {("a", "b"): (good, poor), ("c", "b"): (poor, poor), ("d", "b"): (poor, good)})
+    promise, *others = said.splitlines()
+    assert promise.startswith("- The promise: a is **") and "Holm" not in promise
+    assert all("after Holm's correction over 2 comparisons" in line and "promise" not in line for line in others)
     assert effects_table([tmp_path])[["model", "clear"]].values.tolist() == [["a", 1]]
 
 
