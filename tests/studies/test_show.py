@@ -11,6 +11,7 @@ import pytest
 from tiny import full_length_records
 
 from brainssl_utils.errors import CourseError
+from brainssl_utils.intervals import t_interval
 from brainssl_utils.studies import show
 from brainssl_utils.studies.plan import Reading, Study, read_study
 from brainssl_utils.studies.show import few_labels, gained, study_tables, write_tables
@@ -179,3 +180,18 @@ def test_a_study_of_which_nothing_is_shipped_yet_shows_what_is_published_and_wha
 def test_a_folder_of_ones_own_without_records_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(CourseError, match="no record"):
         show.study_tables(read_study("table2"), tmp_path)
+
+
+def test_lesson_01_says_of_the_leaking_split_what_the_records_say() -> None:
+    text = (ROOT / "notebooks" / "01_data_merging.ipynb").read_text(encoding="utf-8")
+    tables = study_tables(read_study("leaky_split"), ROOT / "results" / "reference" / "archives")
+    pairs = tables.pairs.set_index(["model", "against"])
+    for tag in ("no_augmentation", "augmented"):
+        row = pairs.loc[tuple(f"Supervised, {tag}, fair, {less} removed" for less in ("others", "copies"))]
+        figure = f"{row.difference:.1f}{' points' * (tag == 'no_augmentation')} [{row.lo:.1f}, {row.hi:.1f}]"
+        assert row.seeds == 3 and figure in text
+    trained = tables.trainings.set_index(["tag", "split"])["test accuracy"]
+    assert f"a random split had {100 * trained['augmented', 'as published']:.0f} %" in text
+    pixels = tables.readings.pivot_table(index="seed", columns="split", values="accuracy")
+    mean, low, high = t_interval(100 * (pixels["others removed"] - pixels["copies removed"]))
+    assert f"gain {mean:.1f} too, which over three seeds is anything from {low:.1f} to {high:.1f}" in text
