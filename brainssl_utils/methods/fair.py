@@ -49,7 +49,7 @@ CHOICES = (
     Choice("predictor's hidden width, narrow", ("simsiam",), "predictor_width",
            "09: a quarter of the projections, as in its paper; BYOL's is as wide as its head's hidden layer, as in its own"),
     Choice("teacher's momentum at the start", ("byol",), "momentum",
-           "09: the paper's 0.996 would leave the teacher near its random start in trainings as short as these; it rises to 1"),
+           "09: the paper's 0.996 would leave much of a random start in the teacher after so few steps; it rises to 1"),
     Choice("views", ("simclr", "nnclr", "barlow_twins", "simsiam", "byol", "proposed_model"), "views",
            "04: with flips alone half of the pairs are the same picture twice"),
     Choice("gradient of the classifier reaches the encoder", ("simclr", "nnclr", "barlow_twins", "simsiam", "byol"), "joint",

@@ -295,7 +295,7 @@ def _bad_signs(record: dict[str, Any], found: pd.DataFrame, band: Band | None) -
         )
     if _at_chance(last):
         notes.append(
-            f"The loss ends no better than chance ({last[LOSS]:.3g}; an answer that knows nothing of the image costs "
+            f"The loss ends hardly better than chance ({last[LOSS]:.3g}; an answer that knows nothing of the image costs "
             f"{last['chance_loss']:.3g}): train longer, and see whether it falls at all."
         )
     if last.get("feature_rank", math.inf) < 3:
