@@ -24,7 +24,7 @@ from brainssl_utils.results import records
 from brainssl_utils.results.published import PUBLISHED
 from brainssl_utils.settings import PROFILES
 from brainssl_utils.studies.plan import read_study
-from brainssl_utils.studies.show import study_tables
+from brainssl_utils.studies.show import few_labels, gained, study_tables
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results" / "reference"
@@ -133,6 +133,16 @@ def test_what_the_readme_says_of_the_study_is_what_the_records_say() -> None:
     read = study_tables(read_study("readings"), RESULTS / "archives").distances
     both = 100 * read[["r_acc, reference's formula", "r_acc, ours"]]
     assert len(read) == 11 and "Of\n  eleven [readings]" in said and ((both < 2) | (both > 80)).all(axis=None)
+
+
+def test_what_the_readme_says_of_few_labels_is_what_the_readings_say() -> None:
+    gains = gained(study_tables(read_study("few_labels"), RESULTS / "archives").readings)
+    said = " ".join(TEXT.split("### With few labels")[1].split("\n\n")[1].split())
+    wanted = [("NNCLR", 60), ("SimCLR", 60), ("Barlow Twins", 60)]
+    for model, labels in [*wanted, *((model, 12) for model, _ in wanted), ("Masked encoder", 60)]:
+        part = gains[(gains["model"] == model) & (gains["labels"] == labels)]
+        [figure] = few_labels(part, share=False)[f"grouped, {labels} labels"]
+        assert part["seed"].nunique() == 3 and figure in said
 
 
 def test_readme_without_marks_is_refused() -> None:
