@@ -73,7 +73,7 @@ def test_figures_with_few_labels_are_those_of_the_benchmark() -> None:
     table = (ROOT / "benchmarks" / "results" / "few_labels.txt").read_text(encoding="utf-8")
     cells = nbformat.read(ROOT / "notebooks" / "03_masked_encoder.ipynb", 4).cells
     lesson = "\n".join(cell.source for cell in cells if "studies/second_project.toml" in cell.source)
-    section = TEXT.split("### With few labels")[1].split("\n#")[0]
+    section = TEXT.split("### The second project, with few labels")[1].split("\n#")[0]
     for text, least in ((section, 28), (lesson, 35)):
         figures = re.findall(r"-?\d+\.\d \[-?\d+\.\d, -?\d+\.\d\]", text)
         assert len(figures) >= least and not [figure for figure in figures if figure not in table]
@@ -137,7 +137,7 @@ def test_what_the_readme_says_of_the_study_is_what_the_records_say() -> None:
 
 def test_what_the_readme_says_of_few_labels_is_what_the_readings_say() -> None:
     gains = gained(study_tables(read_study("few_labels"), RESULTS / "archives").readings)
-    said = " ".join(TEXT.split("### With few labels")[1].split("\n\n")[1].split())
+    said = " ".join(TEXT.split("### All methods with few labels")[1].split("\n\n")[1].split())
     wanted = [("NNCLR", 60), ("SimCLR", 60), ("Barlow Twins", 60)]
     for model, labels in [*wanted, *((model, 12) for model, _ in wanted), ("Masked encoder", 60)]:
         part = gains[(gains["model"] == model) & (gains["labels"] == labels)]
